@@ -1,0 +1,51 @@
+# One command for each job; `make` alone lists them. Override: make PYTHON=python3.12 VENV=/somewhere/venv test
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+REQUIREMENTS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check test bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## create the virtual environment and install negprompt in it, at the tested versions
+
+demo: install ## train zero-shot, CoOp and NegPrompt on the embedded benchmark and print one table (CPU, minutes)
+	$(BIN)/negprompt train --multirun method=zero_shot,coop,negprompt_paper,negprompt seed=1,2,3
+	$(BIN)/negprompt report runs=runs/icons output=runs/_report
+
+check: $(VENV)/.installed-dev ## format, lint, types, import rules, spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+test: $(VENV)/.installed-test ## run the tests (CPU, no network)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: install ## time the text side of a training step
+	$(BIN)/python experiments/benchmarks/text_step.py
+
+clean: ## remove caches and built packages; leaves the virtual environment and runs/ alone
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	find src tests experiments -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# pip itself is the mark of a complete environment: python is linked before the step that can fail.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "negprompt needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Each stamp is redone when a requirement changes. Installed in place, so that the checkout's own files run.
+$(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-%: $(REQUIREMENTS) | $(BIN)/pip
+	$(BIN)/pip install -q -c constraints.txt -e ".[$*]"
+	@touch $@
