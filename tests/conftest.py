@@ -1,0 +1,61 @@
+"""What every test may rely on: no network, few threads, and the same environment on every machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import torch
+
+THREADS = 2
+LOCAL_HOSTS = ("localhost", "::1", "0.0.0.0", "::", "", None)
+
+# Set on import, so that child processes and the first import of a library see them.
+os.environ.pop("HYDRA_FULL_ERROR", None)
+os.environ.update(WANDB_MODE="offline", HF_HUB_OFFLINE="1", MPLBACKEND="agg", OMP_NUM_THREADS=str(THREADS))
+torch.set_num_threads(THREADS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, with the reason."""
+    without_gpu = pytest.mark.skip(reason="needs a CUDA device")
+    without_network = pytest.mark.skip(reason="needs the internet: set NEGPROMPT_TEST_NETWORK=1")
+    has_gpu, has_network = torch.cuda.is_available(), os.environ.get("NEGPROMPT_TEST_NETWORK") == "1"
+    for item in items:
+        if item.get_closest_marker("gpu") and not has_gpu:
+            item.add_marker(without_gpu)
+        if item.get_closest_marker("network") and not has_network:
+            item.add_marker(without_network)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every attempt to reach another machine an error, so that a test which needs one fails everywhere."""
+    if request.node.get_closest_marker("network"):
+        return
+
+    def guarded(name: str) -> None:
+        original = getattr(socket.socket, name)
+
+        def connect(self: socket.socket, address: object) -> object:
+            refuse_remote(address[0] if isinstance(address, tuple) else None)
+            return original(self, address)
+
+        monkeypatch.setattr(socket.socket, name, connect)
+
+    def resolve(host: object, *args: object, **kwargs: object) -> object:
+        refuse_remote(host)
+        return original_resolve(host, *args, **kwargs)
+
+    original_resolve = socket.getaddrinfo
+    guarded("connect")
+    guarded("connect_ex")
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+def refuse_remote(host: object) -> None:
+    """Raise unless `host` is this machine."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if name not in LOCAL_HOSTS and not str(name).startswith("127."):
+        raise RuntimeError(f"A test tried to reach {name}: tests run without a network.")
