@@ -204,9 +204,10 @@ def test_a_file_in_the_folder_s_place_is_refused(tmp_path):
         RunFolder(tmp_path / "run").create()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")
 def test_a_read_only_folder_is_refused_before_anything_is_computed(tmp_path):
     tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("root may write to a read-only folder")
     for path in (tmp_path, tmp_path / "new"):
         with pytest.raises(RunError, match=r"no permission to write there.*paths\.runs_dir="):
             RunFolder(path).create()
