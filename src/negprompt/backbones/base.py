@@ -1,0 +1,93 @@
+"""What the rest of the project knows of a CLIP: images and prompt embeddings in, features out, never trained."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from negprompt.settings import Settings
+from negprompt.types import ImageSpec
+
+
+class TokenizerInfo(NamedTuple):
+    """Special tokens and the longest sequence of a text tower."""
+
+    start: int
+    end: int
+    context_length: int
+
+
+class FrozenBackbone(nn.Module, abc.ABC):
+    """A CLIP whose parameters never change: no gradient to its weights, evaluation mode whatever `train()` says.
+
+    Features are not normalised: whoever needs cosines normalises, whoever needs lengths (ReAct) still has them.
+    """
+
+    name: str
+    tag: str
+    image_spec: ImageSpec
+    tokenizer_info: TokenizerInfo
+
+    @abc.abstractmethod
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Normalised pixels (B, 3, H, W) -> image features (B, D), not of unit length."""
+
+    @abc.abstractmethod
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Token ids (..., L) -> rows of the token table (..., L, d), without positions."""
+
+    @abc.abstractmethod
+    def encode_prompts(self, embeddings: Tensor, end_positions: Tensor) -> Tensor:
+        """Prompt embeddings (N, L, d) and the place of the end token (N,) -> text features (N, D), not unit length.
+
+        Gradients flow to `embeddings`; the weights have none.
+        """
+
+    @abc.abstractmethod
+    def tokenize(self, text: str) -> list[int]:
+        """Byte-pair tokens of a text, without start and end token."""
+
+    @property
+    @abc.abstractmethod
+    def logit_scale(self) -> float:
+        """CLIP's learned inverse temperature, exp of the stored logarithm."""
+
+    @abc.abstractmethod
+    def unknown_tokens(self, tokens: Sequence[int]) -> list[int]:
+        """Those of `tokens` whose embedding was never trained."""
+
+    def freeze(self) -> Self:
+        """Take every parameter out of training and switch to evaluation mode."""
+        self.requires_grad_(False)
+        return self.eval()
+
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002 -- nn.Module's signature
+        """Stay in evaluation mode: batch norm and dropout of a frozen tower must not wake up with `model.train()`."""
+        return super().train(False)
+
+    def weights_sha256(self) -> str:
+        """Hash of all weights (names, shapes, types, bytes): equal hashes give equal features."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+class BackboneSettings(Settings, abc.ABC):
+    """Settings of one backbone: `build()` loads it."""
+
+    name: str
+
+    @abc.abstractmethod
+    def build(self) -> FrozenBackbone:
+        """Load the frozen backbone.
+
+        Raises:
+            BackboneError: unknown model, or weights that are not at hand or do not fit.
+        """

@@ -1,0 +1,70 @@
+"""The trained CLIPs that ship with the package (`resources/README.md` says how they are stored)."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from negprompt.backbones.base import BackboneSettings
+from negprompt.backbones.openclip import OpenClipBackbone, from_config
+from negprompt.backbones.text import TextPath
+from negprompt.errors import BackboneError, nearest
+from negprompt.types import ImageSpec
+
+_RESOURCES = Path(str(resources.files("negprompt.backbones") / "resources"))
+_CONFIG = "open_clip_config.json"
+
+
+class EmbeddedSettings(BackboneSettings):
+    """One of the embedded CLIPs: tiny_rn, tiny_lit or tiny_vit."""
+
+    text_path: Annotated[TextPath, Field(exclude=True)] = "auto"
+
+    def build(self) -> OpenClipBackbone:
+        """Load configuration and weights from the package."""
+        folder = _RESOURCES / self.name
+        if not (folder / _CONFIG).is_file():
+            known = [path.parent.name for path in _RESOURCES.glob(f"*/{_CONFIG}")]
+            msg = f"backbone.name={self.name!r} is no embedded backbone; {nearest(self.name, known)}."
+            raise BackboneError(msg)
+        config = json.loads((folder / _CONFIG).read_text())
+        vocabulary = config["model_cfg"]["text_cfg"]["vocab_size"]
+        try:
+            state = {
+                **_tensors(folder / "model.safetensors"),
+                **_text_state(folder / config["text_weights"], vocabulary),
+            }
+            model = from_config(config["model_cfg"], state)
+        except (SafetensorError, OSError, RuntimeError) as error:
+            msg = f"The weights in {folder} are damaged ({error}): install the package again."
+            raise BackboneError(msg) from error
+        preprocess = config["preprocess_cfg"]
+        spec = ImageSpec(
+            config["model_cfg"]["vision_cfg"]["image_size"],
+            tuple(preprocess["mean"]),
+            tuple(preprocess["std"]),
+            preprocess["interpolation"],
+        )
+        return OpenClipBackbone(model, self.name, f"embedded/{self.name}", spec, self.text_path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, half precision made single."""
+    return {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
+
+
+def _text_state(path: Path, vocabulary: int) -> dict[str, Tensor]:
+    """The text tower: token rows that occurred in training, scattered into a table of zeros."""
+    state = _tensors(path)
+    rows, values = state.pop("token_embedding.rows").long(), state.pop("token_embedding.values")
+    table = torch.zeros(vocabulary, values.shape[1])
+    table[rows] = values
+    return {**state, "token_embedding.weight": table}

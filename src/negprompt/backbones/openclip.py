@@ -1,0 +1,213 @@
+"""The adapter to open_clip: the one file that knows how its models are built and what is inside their text towers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import open_clip
+from pydantic import Field
+from torch import Tensor, nn
+
+from negprompt.backbones.base import BackboneSettings, FrozenBackbone, TokenizerInfo
+from negprompt.backbones.text import TextPath, TextTower, encode_prompts
+from negprompt.errors import BackboneError, nearest
+from negprompt.types import ImageSpec
+
+log = logging.getLogger(__name__)
+
+_WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
+
+
+class OpenClipBackbone(FrozenBackbone):
+    """A frozen open_clip model with a causal text tower.
+
+    Args:
+        model: the loaded open_clip model, any of its CLIP classes with a causal text transformer.
+        name: short name for run folders and messages.
+        tag: model and weights, for example "ViT-B-16/laion2b_s34b_b88k".
+        image_spec: picture size and normalisation.
+        text_path: how prompts are encoded.
+
+    Raises:
+        BackboneError: a text tower without causal mask, or one that does not read out the end token.
+    """
+
+    def __init__(
+        self, model: nn.Module, name: str, tag: str, image_spec: ImageSpec, text_path: TextPath = "auto"
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.name = name
+        self.tag = tag
+        self.image_spec = image_spec
+        self._text_path = text_path
+        self._text = _text_module(model, tag)
+        self._tokenizer = open_clip.SimpleTokenizer(context_length=len(self._text.positional_embedding))
+        self.tokenizer_info = TokenizerInfo(
+            self._tokenizer.sot_token_id, self._tokenizer.eot_token_id, self._tokenizer.context_length
+        )
+        self.freeze()
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Normalised pixels (B, 3, H, W) -> image features (B, D), not of unit length."""
+        features: Tensor = self.model.encode_image(images)  # type: ignore[operator]
+        return features
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Token ids (..., L) -> rows of the token table (..., L, d)."""
+        embeddings: Tensor = self._text.token_embedding(tokens)
+        return embeddings
+
+    def encode_prompts(self, embeddings: Tensor, end_positions: Tensor) -> Tensor:
+        """Prompt embeddings (N, L, d) -> text features (N, D), not of unit length."""
+        return encode_prompts(self._tower(), embeddings, end_positions, self._text_path)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Byte-pair tokens without start and end token."""
+        ids: list[int] = self._tokenizer.encode(text)
+        return ids
+
+    @property
+    def logit_scale(self) -> float:
+        """Exp of the stored logarithm, about 100 for CLIP."""
+        return float(self.model.logit_scale.exp())  # type: ignore[operator]
+
+    def unknown_tokens(self, tokens: Sequence[int]) -> list[int]:
+        """Tokens whose row is zero: they never occurred when the embedded backbones were trained."""
+        rows = self._text.token_embedding.weight[list(tokens)]
+        return [token for token, row in zip(tokens, rows, strict=True) if not row.any()]
+
+    def _tower(self) -> TextTower:
+        text = self._text
+        return TextTower(
+            blocks=lambda hidden, mask: text.transformer(hidden, attn_mask=mask),
+            positions=text.positional_embedding,
+            causal_mask=text.attn_mask,
+            final_norm=text.ln_final,
+            project=lambda hidden: _project(hidden, text.text_projection),
+        )
+
+
+class OpenClipSettings(BackboneSettings):
+    """Any open_clip model: a known name with a pretrained tag, or with a local weights file.
+
+    `weights_dir`: folder searched for `<model_name>--<pretrained>.safetensors` (or .bin, .pt) before the network is.
+    """
+
+    model_name: Annotated[str, Field(min_length=1)]
+    pretrained: Annotated[str, Field(min_length=1)]
+    weights_dir: Annotated[str | None, Field(exclude=True)] = None
+    text_path: Annotated[TextPath, Field(exclude=True)] = "auto"
+
+    def build(self) -> OpenClipBackbone:
+        """Load model and weights."""
+        if self.model_name not in open_clip.list_models():
+            msg = (
+                f"backbone.model_name={self.model_name!r} is no open_clip model; "
+                f"{nearest(self.model_name, open_clip.list_models())}."
+            )
+            raise BackboneError(msg)
+        local = self._local_weights()
+        model = _create(self.model_name, local or self.pretrained, self._missing_weights)
+        spec = _image_spec(self.model_name, self.pretrained)
+        return OpenClipBackbone(model, self.name, f"{self.model_name}/{self.pretrained}", spec, self.text_path)
+
+    def _local_weights(self) -> str | None:
+        """Path of the weights on this machine, None to let open_clip fetch the tag."""
+        if self.pretrained.endswith(_WEIGHT_ENDINGS):
+            if not Path(self.pretrained).is_file():
+                msg = f"backbone.pretrained={self.pretrained} is no file: give a path to the weights."
+                raise BackboneError(msg)
+            return self.pretrained
+        tags = open_clip.list_pretrained_tags_by_model(self.model_name)
+        if self.pretrained not in tags:
+            msg = (
+                f"backbone.pretrained={self.pretrained!r} is neither a weights file nor a tag of {self.model_name}; "
+                f"{nearest(self.pretrained, tags)}."
+            )
+            raise BackboneError(msg)
+        _check_activation(self.model_name, self.pretrained)
+        if self.weights_dir is None:
+            return None
+        stem = Path(self.weights_dir) / f"{self.model_name}--{self.pretrained}"
+        candidates = [stem.with_name(stem.name + ending) for ending in _WEIGHT_ENDINGS]
+        return next((str(file) for file in candidates if file.is_file()), None)
+
+    def _missing_weights(self, reason: Exception) -> BackboneError:
+        source = open_clip.get_pretrained_cfg(self.model_name, self.pretrained)
+        where = source.get("hf_hub") or source.get("url") or "its publisher"
+        target = f"{self.model_name}--{self.pretrained}.safetensors"
+        return BackboneError(
+            f"The weights {self.pretrained!r} of {self.model_name} are not on this machine and could not be fetched "
+            f"({reason.__class__.__name__}). Where there is a network, get them from {where!r}; then put the file at "
+            f"{Path(self.weights_dir or '<paths.weights_dir>') / target}, or set backbone.pretrained=<its path>."
+        )
+
+
+def from_config(model_cfg: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
+    """Build an open_clip model from its configuration and load a full state dict, strictly."""
+    model: nn.Module = open_clip.CLIP(**model_cfg)
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+def _create(model_name: str, pretrained: str, missing: Any) -> nn.Module:  # noqa: ANN401 -- error factory
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="QuickGELU mismatch")
+        try:
+            model: nn.Module = open_clip.create_model(model_name, pretrained=pretrained, precision="fp32")
+        except UserWarning as error:
+            raise BackboneError(str(error)) from error
+        except (OSError, RuntimeError) as error:
+            if Path(pretrained).is_file():
+                msg = f"Weights {pretrained} do not fit {model_name}: {error}"
+                raise BackboneError(msg) from error
+            raise missing(error) from error
+    return model
+
+
+def _check_activation(model_name: str, tag: str) -> None:
+    """A tag trained with QuickGELU needs the model with it, and the other way round: else features are quietly off."""
+    model_quick = bool((open_clip.get_model_config(model_name) or {}).get("quick_gelu", False))
+    tag_quick = bool(open_clip.get_pretrained_cfg(model_name, tag).get("quick_gelu", False))
+    if model_quick != tag_quick:
+        plain = model_name.removesuffix("-quickgelu")
+        fitting = f"{plain}-quickgelu" if tag_quick else plain
+        msg = (
+            f"{model_name} and the weights {tag!r} use different activations (QuickGELU mismatch): "
+            f"set backbone.model_name={fitting}."
+        )
+        raise BackboneError(msg)
+
+
+def _image_spec(model_name: str, tag: str) -> ImageSpec:
+    config = open_clip.get_model_config(model_name) or {}
+    size = config["vision_cfg"].get("image_size", 224)
+    preprocess = open_clip.get_pretrained_cfg(model_name, tag) or {}
+    mean = tuple(preprocess.get("mean") or open_clip.OPENAI_DATASET_MEAN)
+    std = tuple(preprocess.get("std") or open_clip.OPENAI_DATASET_STD)
+    return ImageSpec(size, mean, std, preprocess.get("interpolation", "bicubic"))
+
+
+def _text_module(model: nn.Module, tag: str) -> Any:  # noqa: ANN401 -- open_clip's classes share no base
+    """The module that holds the text tower's parts: the CLIP itself, or `.text` of a CustomTextCLIP."""
+    text = getattr(model, "text", model)
+    parts = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "attn_mask")
+    lacking = [part for part in parts if getattr(text, part, None) is None]
+    pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "argmax")
+    if lacking or pool != "argmax":
+        reason = f"no {', '.join(lacking)}" if lacking else f"pooling {pool!r}"
+        msg = (
+            f"The text tower of {tag} is not a causal CLIP transformer ({reason}), which learned prompts need: "
+            "choose a CLIP model such as ViT-B-16."
+        )
+        raise BackboneError(msg)
+    return text
+
+
+def _project(hidden: Tensor, projection: Tensor | nn.Linear) -> Tensor:
+    return projection(hidden) if isinstance(projection, nn.Linear) else hidden @ projection

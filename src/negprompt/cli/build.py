@@ -1,0 +1,117 @@
+"""Configuration (plain dictionaries) -> checked settings objects; the border where every value is looked at."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from negprompt.api import Request
+from negprompt.backbones.base import BackboneSettings
+from negprompt.cli.explain import config_error
+from negprompt.data.base import IDSets, OODSets
+from negprompt.errors import ConfigError
+from negprompt.features.settings import FeatureSettings
+from negprompt.methods.base import MethodSettings
+from negprompt.scores.choice import ScoreChoice, choose
+from negprompt.settings import Settings
+from negprompt.training.trainer import TrainerSettings
+
+Kind = TypeVar("Kind", bound=Settings)
+_TARGET = "_target_"
+
+
+class Paths(Settings):
+    """Folders of data, runs and weights."""
+
+    data_root: str
+    runs_dir: str
+    weights_dir: str | None
+
+
+class Top(Settings):
+    """Settings outside every group."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    resume: Literal["auto", "never"]
+    text_path: Literal["auto", "cropped", "plain"]
+
+
+def build_request(config: Mapping[str, Any]) -> Request:
+    """Check a composed configuration and make a request of it.
+
+    Raises:
+        ConfigError: names the setting, its value and what is allowed.
+    """
+    top = settings(Top, {key: config[key] for key in Top.model_fields}, "")
+    paths = settings(Paths, config["paths"], "paths")
+    scores, cut = _scores(config["score"])
+    stage_scores, _ = _scores(config["stage_score"])
+    return Request(
+        seed=top.seed,
+        backbone=target(BackboneSettings, config["backbone"], "backbone"),  # type: ignore[type-abstract]
+        data=target(IDSets, config["data"], "data"),  # type: ignore[type-abstract]
+        ood=target(OODSets, config["ood"], "ood"),  # type: ignore[type-abstract]
+        method=target(MethodSettings, config["method"], "method"),  # type: ignore[type-abstract]
+        scores=scores,
+        stage_scores=stage_scores,
+        features=settings(FeatureSettings, config["features"], "features"),
+        trainer=settings(TrainerSettings, config["trainer"], "trainer"),
+        runs_dir=Path(paths.runs_dir),
+        cut_scores=cut,
+        resume=top.resume,
+        command=" ".join(sys.argv),
+        config=dict(config),
+    )
+
+
+def settings(cls: type[Kind], node: Mapping[str, Any], prefix: str) -> Kind:
+    """Check the values of one node."""
+    try:
+        return cls.model_validate(dict(node))
+    except ValidationError as error:
+        raise config_error(error, prefix) from error
+
+
+def target(base: type[Kind], node: Mapping[str, Any], prefix: str) -> Kind:
+    """Check a node against the class it names, which must be a `base`; nested nodes carry their own class."""
+    values = {key: value for key, value in node.items() if key != _TARGET}
+    cls = imported(node.get(_TARGET), prefix)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        msg = f"{prefix}._target_={node.get(_TARGET)}: must be a {base.__name__}."
+        raise ConfigError(msg)
+    for key, value in values.items():
+        if isinstance(value, Mapping) and _TARGET in value:
+            values[key] = target(Settings, value, f"{prefix}.{key}")
+    return settings(cls, values, prefix)
+
+
+def imported(path: object, prefix: str) -> Any:  # noqa: ANN401 -- classes and functions
+    """The class or function of an import path."""
+    module, _, name = str(path).rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = f"{prefix}._target_={path}: cannot be imported ({error})."
+        raise ConfigError(msg) from error
+
+
+def _scores(node: Mapping[str, Any]) -> tuple[dict[str, ScoreChoice], bool]:
+    """Scores of the group, and whether those that the method cannot give may be left out."""
+    choices = {
+        name: _score(name, value) for name, value in node.items() if isinstance(value, Mapping) and _TARGET in value
+    }
+    if not choices:
+        msg = "score=[] leaves nothing to compute: choose at least one, for example score=mcm."
+        raise ConfigError(msg)
+    return choices, bool(node.get("auto", False))
+
+
+def _score(name: str, node: Mapping[str, Any]) -> ScoreChoice:
+    values = {key: value for key, value in node.items() if key != _TARGET}
+    path = node[_TARGET]
+    return choose(name, imported(path, f"score.{name}"), values, path)

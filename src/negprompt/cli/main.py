@@ -1,0 +1,71 @@
+"""`negprompt <command> [overrides]`: the command line, one readable message for whatever goes wrong."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import NamedTuple
+
+from negprompt.errors import nearest
+
+
+class Command(NamedTuple):
+    """A command: the module that runs it, what it does, and one example."""
+
+    module: str
+    does: str
+    example: str
+
+
+COMMANDS = {
+    "train": Command(
+        "negprompt.cli.train", "fit every stage of a method, then evaluate it", "negprompt train method=coop seed=2"
+    ),
+    "evaluate": Command(
+        "negprompt.cli.evaluate", "score with finished prompts, no training", "negprompt evaluate run=runs/icons/..."
+    ),
+    "report": Command("negprompt.cli.report", "run folders to tables and figures", "negprompt report runs=runs/icons"),
+}
+
+EXIT_USAGE = 2
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())  # noqa: T201 -- the command line's own output
+        return
+    name, *overrides = arguments
+    if name == "--version":
+        print(importlib.import_module("negprompt").__version__)  # noqa: T201
+        return
+    if name not in COMMANDS:
+        sys.exit(_fail(f"unknown command {name!r}; {nearest(name, COMMANDS)}."))
+    # Heavy imports (torch, hydra) only now: help and typing errors answer at once.
+    runner = importlib.import_module("negprompt.cli.run")
+    sys.exit(runner.run_command(name, COMMANDS[name].module, overrides))
+
+
+def usage() -> str:
+    """List of commands with one example each."""
+    width = max(map(len, COMMANDS))
+    lines = [
+        "negprompt: out-of-distribution detection with CLIP prompts",
+        "",
+        "usage: negprompt <command> [overrides]",
+        "",
+    ]
+    for name, command in COMMANDS.items():
+        lines += [f"  {name:<{width}}  {command.does}", f"  {'':<{width}}  {command.example}"]
+    lines += ["", "negprompt <command> --help lists a command's settings."]
+    return "\n".join(lines)
+
+
+def _fail(message: str) -> int:
+    print(f"negprompt: {message}", file=sys.stderr)  # noqa: T201
+    return EXIT_USAGE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""`negprompt train`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from negprompt import api
+from negprompt.cli.build import build_request
+from negprompt.reports.tables import run_table
+
+
+def check(config: dict[str, Any]) -> None:
+    """Refuse bad settings before anything runs."""
+    build_request(config).check()
+
+
+def job(config: dict[str, Any]) -> None:
+    """Train, evaluate and print the table of one run."""
+    finished = api.train(build_request(config))
+    console = Console()
+    console.print(run_table(finished.metrics))
+    console.print(f"{'reused' if finished.reused else 'written to'} {finished.folder}", highlight=False, soft_wrap=True)

@@ -1,0 +1,133 @@
+"""The LightningDataModule of every benchmark: ID training pictures, ID test pictures, named OOD sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from negprompt.data.base import Augmentation
+from negprompt.data.transforms import decode, test_image, train_image
+from negprompt.types import Batch, ImageSet, ImageSpec, SampleIndex, Split
+
+
+class BatchSamplerFactory(Protocol):
+    """Makes the training loader's batch sampler."""
+
+    def __call__(self, num_samples: int, *, batches_done: Callable[[], int]) -> Sampler[list[SampleIndex]]:
+        """Batches of `num_samples` pictures, going on after those already done."""
+
+
+class ImageDataset(Dataset[Batch]):
+    """Pictures of one set, decoded when asked for; augmented where `augmentation` is given."""
+
+    def __init__(
+        self, images: ImageSet, spec: ImageSpec, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
+        self._images = images
+        self._spec = spec
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self._images.keys)
+
+    def __getitem__(self, where: SampleIndex) -> Batch:
+        """Picture `where.row`, augmented for epoch `where.epoch`."""
+        images = self._images
+        image = decode(images.encoded[where.row], images.keys[where.row], images.name)
+        if self._augmentation is None:
+            pixels = test_image(image, self._spec)
+        else:
+            pixels = train_image(image, self._spec, self._augmentation, self._seed, where)
+        return {"image": pixels, "label": torch.tensor(images.labels[where.row]), "index": torch.tensor(where.row)}
+
+
+class SequentialBatches(Sampler[list[SampleIndex]]):
+    """All pictures in order, once for each of the epochs 0 .. `passes` - 1 whose augmentation they get."""
+
+    def __init__(self, num_samples: int, batch_size: int, passes: int = 1) -> None:
+        self._num_samples = num_samples
+        self._batch_size = batch_size
+        self._passes = passes
+
+    def __len__(self) -> int:
+        """Number of batches, the last one may be smaller."""
+        return -(-self._num_samples * self._passes // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[SampleIndex]]:
+        """Batches of consecutive pictures."""
+        total = self._num_samples * self._passes
+        for start in range(0, total, self._batch_size):
+            places = range(start, min(start + self._batch_size, total))
+            yield [SampleIndex(place % self._num_samples, place // self._num_samples) for place in places]
+
+
+class OODDataModule(lightning.LightningDataModule):
+    """Loaders over pictures: shuffled and augmented for training, in order for tests (ID first, then each OOD set).
+
+    Args:
+        split: the loaded benchmark.
+        spec: size, normalisation and interpolation the backbone wants.
+        augmentation: of training pictures.
+        seed: of augmentation and order.
+        eval_batch_size: pictures a test batch.
+        num_workers: loader processes.
+        train_batches: makes the batch sampler of the training loader.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        spec: ImageSpec,
+        augmentation: Augmentation,
+        seed: int,
+        eval_batch_size: int,
+        num_workers: int,
+        train_batches: BatchSamplerFactory,
+    ) -> None:
+        super().__init__()
+        self.split = split
+        self._spec = spec
+        self._eval_batch_size = eval_batch_size
+        self._num_workers = num_workers
+        self._train_batches = train_batches
+        self._train_set = ImageDataset(split.train, spec, augmentation, seed)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Few-shot pictures, shuffled and augmented as a function of (seed, epoch, index)."""
+        sampler = self._train_batches(len(self._train_set), batches_done=lambda: batches_done(self))
+        return self._loader(self._train_set, sampler)
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """ID test pictures, then each OOD set, in the order of `split.ood`."""
+        return [self.eval_loader(images) for images in (self.split.test, *self.split.ood.values())]
+
+    def eval_loader(self, images: ImageSet) -> DataLoader[Batch]:
+        """Pictures in order under the test transform."""
+        dataset = ImageDataset(images, self._spec)
+        return self._loader(dataset, SequentialBatches(len(dataset), self._eval_batch_size))
+
+    def view_loader(self, views: int) -> DataLoader[Batch]:
+        """Training pictures in order, under the augmentation of epoch 0, then of epoch 1, and so on."""
+        return self._loader(self._train_set, SequentialBatches(len(self._train_set), self._eval_batch_size, views))
+
+    def _loader(self, dataset: Dataset[Batch], batches: Sampler[list[SampleIndex]]) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=self._num_workers,
+            persistent_workers=self._num_workers > 0,
+        )
+
+
+def batches_done(datamodule: lightning.LightningDataModule) -> int:
+    """Training batches since the beginning of the run, also right after resuming in the middle of an epoch."""
+    trainer = datamodule.trainer
+    if trainer is None:
+        return 0
+    return int(trainer.fit_loop.epoch_loop.batch_progress.total.ready)

@@ -1,0 +1,87 @@
+"""Encoded picture -> normalised tensor. Augmentation is a function of (seed, epoch, index), never of global state."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as transform
+
+from negprompt.data.base import Augmentation
+from negprompt.errors import DataError
+from negprompt.types import ImageSpec, SampleIndex
+
+_MAX_CROP_TRIES = 10
+_LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
+
+
+def decode(encoded: bytes, key: str, set_name: str) -> Image.Image:
+    """Decode a picture to RGB, transparent pixels on white.
+
+    Raises:
+        DataError: the bytes are no picture or end too early; names the picture and its set.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(encoded))
+        image.load()
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        msg = f"Picture {key!r} of {set_name} is corrupt ({error}): replace or remove it."
+        raise DataError(msg) from error
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("RGB")
+
+
+def test_image(image: Image.Image, spec: ImageSpec) -> Tensor:
+    """CLIP's test transform: shorter side to size (antialiased), centre crop, normalise -> (3, size, size)."""
+    interpolation = InterpolationMode(spec.interpolation)
+    resized = transform.resize(image, [spec.size], interpolation=interpolation, antialias=True)
+    return _normalised(transform.center_crop(resized, [spec.size, spec.size]), spec)
+
+
+def train_image(
+    image: Image.Image, spec: ImageSpec, augmentation: Augmentation, seed: int, where: SampleIndex
+) -> Tensor:
+    """Random resized crop and flip (method: CoOp) -> (3, size, size); the same for equal (seed, epoch, index)."""
+    rng = _generator(seed, where)
+    top, left, height, width = crop_box(image.height, image.width, augmentation, rng)
+    interpolation = InterpolationMode(spec.interpolation)
+    size = [spec.size, spec.size]
+    image = transform.resized_crop(image, top, left, height, width, size, interpolation=interpolation, antialias=True)
+    if rng.random() < augmentation.flip:
+        image = transform.horizontal_flip(image)
+    return _normalised(image, spec)
+
+
+def crop_box(
+    height: int, width: int, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Top, left, height, width of a random crop: area uniform in the scale range, log aspect ratio in 3/4..4/3."""
+    for _ in range(_MAX_CROP_TRIES):
+        area = height * width * rng.uniform(augmentation.scale_min, augmentation.scale_max)
+        ratio = math.exp(rng.uniform(*_LOG_RATIO))
+        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top = int(rng.integers(height - crop_height + 1))
+            left = int(rng.integers(width - crop_width + 1))
+            return top, left, crop_height, crop_width
+    side = min(height, width)  # torchvision's fall-back for extreme shapes: the centre square
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def _normalised(image: Image.Image, spec: ImageSpec) -> Tensor:
+    pixels = transform.to_dtype(transform.pil_to_tensor(image), torch.float32, scale=True)
+    normalised: Tensor = transform.normalize(pixels, list(spec.mean), list(spec.std))
+    return normalised
+
+
+def _generator(seed: int, where: SampleIndex) -> np.random.Generator:
+    digest = hashlib.sha256(f"augmentation/{seed}/{where.epoch}/{where.row}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))

@@ -1,0 +1,159 @@
+"""Prompt learning on a frozen backbone: what CoOp, NegPrompt and their relatives share."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import lightning
+import torch
+import torch.nn.functional as F  # noqa: N812 -- torch's own convention
+from pydantic import Field
+from torch import Tensor
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+
+from negprompt.backbones.base import FrozenBackbone
+from negprompt.errors import RunError
+from negprompt.prompts.context import ContextInit
+from negprompt.prompts.encoder import PromptEncoder
+from negprompt.prompts.template import ClassTokenPosition, PromptLayout
+from negprompt.settings import Settings
+from negprompt.training.schedule import OptimizerSettings, cosine_epochs, official_code
+from negprompt.types import Batch, PromptBundle
+
+_BACKBONE_PREFIX = "backbone."
+
+
+class Contexts(NamedTuple):
+    """Context vectors a method ends with: positive (n, d) or (K, n, d), negative (P, n, d), (K, P, n, d) or None."""
+
+    positive: Tensor
+    negative: Tensor | None
+
+
+class PromptLearning(lightning.LightningModule, abc.ABC):
+    """Base of all prompt-learning modules: one frozen backbone, context vectors, SGD, a loss of one batch.
+
+    Args:
+        backbone: frozen; moved by Lightning, absent from checkpoints.
+        class_names: of the training classes, in label order.
+        layout: how prompts are put together.
+        optimizer: recipe, None for a method that does not train.
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        class_names: Sequence[str],
+        layout: PromptLayout,
+        optimizer: OptimizerSettings | None,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # the checkpoint has no backbone
+        self.backbone = backbone
+        self.encoder = PromptEncoder(backbone, class_names, layout)
+        self.optimizer_settings = optimizer
+
+    @abc.abstractmethod
+    def contexts(self) -> Contexts:
+        """The context vectors as they are now, detached."""
+
+    @abc.abstractmethod
+    def loss(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a batch of unit image features (B, D) with labels (B,), and the terms to log."""
+
+    def image_features(self, batch: Batch) -> Tensor:
+        """Unit image features (B, D) float32 of a batch of pixels or of stored features."""
+        features = batch["image_features"] if "image_features" in batch else self._encode_image(batch["image"])
+        return F.normalize(features.float(), dim=-1)
+
+    @torch.no_grad()
+    def _encode_image(self, images: Tensor) -> Tensor:
+        return self.backbone.encode_image(images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 -- Lightning's signature
+        """Loss of one batch; a loss that is not a number ends the run."""
+        loss, terms = self.loss(self.image_features(batch), batch["label"])
+        if not torch.isfinite(loss):
+            msg = (
+                f"The loss became {loss.item()} at step {self.global_step}: lower method.optimizer.lr or use "
+                "trainer.precision=32-true. The checkpoint before this step is kept."
+            )
+            raise RunError(msg)
+        values = {"loss": loss.detach(), **terms}
+        self.log_dict(
+            {f"train/{name}": value for name, value in values.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch["label"]),
+        )
+        return loss
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 -- Lightning's own type is a long union
+        """SGD with CoOp's schedule, or the one of the released NegPrompt code."""
+        recipe = self.optimizer_settings
+        if recipe is None:
+            msg = f"{type(self).__name__} has nothing to train."
+            raise RunError(msg)
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        sgd = SGD(trainable, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        if recipe.schedule == "official_code":
+            # The number of batches is known only once training has begun; before, it is infinite.
+            schedule = LambdaLR(
+                sgd, lambda step: official_code(step, self.trainer.num_training_batches, recipe) / recipe.lr
+            )
+            return {"optimizer": sgd, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        epochs = self.trainer.max_epochs or recipe.epochs
+        schedule = LambdaLR(sgd, lambda epoch: cosine_epochs(epoch, epochs, recipe) / recipe.lr)
+        return {"optimizer": sgd, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
+        """All state but the frozen backbone's, which would make a checkpoint of kilobytes one of gigabytes."""
+        state = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in state.items() if not name.startswith(_BACKBONE_PREFIX)}
+
+
+class MethodSettings(Settings):
+    """Settings that every method has: how its prompts are put together, and how they are trained.
+
+    `context_words` start the context where they are `num_context_tokens` tokens long (`context_init=auto`).
+    `num_negatives` is there for all methods, so that one sweep line fits them; those without negatives ignore it.
+    """
+
+    name: str
+    num_context_tokens: Annotated[int, Field(ge=1)] = 4
+    context_init: ContextInit = "auto"
+    context_words: str = "a photo of a"
+    class_specific: bool = False
+    class_token_position: ClassTokenPosition = "end"
+    full_stop: bool = False
+    optimizer: OptimizerSettings | None = None
+    num_negatives: Annotated[int, Field(ge=0, exclude=True)] = 0
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What scores may ask for: "negative" where the method ends with negative prompts."""
+        return frozenset()
+
+    def layout(self) -> PromptLayout:
+        """How prompts are put together."""
+        return PromptLayout(self.num_context_tokens, self.class_token_position, self.full_stop)
+
+    def positive_stage(self) -> MethodSettings | None:
+        """The method whose prompts this one starts from, None for a method of one stage."""
+        return None
+
+    @abc.abstractmethod
+    def module(
+        self, backbone: FrozenBackbone, class_names: Sequence[str], seed: int, positive: PromptBundle | None
+    ) -> PromptLearning:
+        """Make the module to train (or just to read the contexts from).
+
+        Args:
+            backbone: frozen CLIP.
+            class_names: of the training classes.
+            seed: of the contexts' initialisation.
+            positive: result of `positive_stage`, None where there is none.
+        """

@@ -1,0 +1,171 @@
+"""Stage 2, NegPrompt (Li et al., CVPR 2024): negative prompts for every class, around frozen positive ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from negprompt.backbones.base import FrozenBackbone
+from negprompt.errors import ConfigError, PromptMismatchError
+from negprompt.methods.base import Contexts, MethodSettings, PromptLearning
+from negprompt.methods.coop import CoOpSettings
+from negprompt.objectives.negprompt import negprompt_terms, nis_floor, total_loss
+from negprompt.prompts import bundle as bundles
+from negprompt.prompts.context import NegativeInit, initial_negative_context
+from negprompt.prompts.spread import cosine_across_classes, cosine_within_class
+from negprompt.training.schedule import OptimizerSettings
+from negprompt.types import PromptBundle, Similarity
+
+log = logging.getLogger(__name__)
+
+_ONE_DIRECTION = 0.98
+"""Mean cosine between negatives of different classes, or of one class, above which they count as collapsed."""
+
+
+class NegPromptSettings(MethodSettings):
+    """Settings of stage 2; `positive` are those of stage 1, `positive_prompts` names a finished one to start from.
+
+    `nis`, `npd`, `nnd` and their weights: the terms of Eq. 7 in the paper's form or the released code's.
+    `negative_init` and `negative_noise`: where the negatives start (`prompts.context.initial_negative_context`).
+    """
+
+    optimizer: OptimizerSettings
+    positive: CoOpSettings
+    positive_prompts: Annotated[str | None, Field(exclude=True)] = None
+    num_negatives: Annotated[int, Field(ge=1)] = 2
+    negative_init: NegativeInit = "positive_uniform"
+    negative_noise: Annotated[float, Field(gt=0)] = 1e-5
+    nis: Literal["negatives_uniform", "joint_uniform", "multilabel_margin"] = "negatives_uniform"
+    npd: Literal["attract", "repel"] = "attract"
+    nnd: Literal["pairwise", "mean_norm"] = "pairwise"
+    npd_weight: Annotated[float, Field(ge=0)] = 0.1
+    nnd_weight: Annotated[float, Field(ge=0)] = 0.05
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """Negative prompts."""
+        return frozenset({"negative"})
+
+    @model_validator(mode="after")
+    def _same_layout(self) -> NegPromptSettings:
+        if self.layout() != self.positive.layout() or self.class_specific != self.positive.class_specific:
+            msg = (
+                "Both stages share one prompt layout: set method.num_context_tokens, class_token_position, full_stop "
+                "and class_specific, and leave those of method.positive to follow."
+            )
+            raise ConfigError(msg)
+        return self
+
+    def positive_stage(self) -> CoOpSettings:
+        """CoOp."""
+        return self.positive
+
+    def module(
+        self, backbone: FrozenBackbone, class_names: Sequence[str], seed: int, positive: PromptBundle | None
+    ) -> NegPrompt:
+        """A NegPrompt module with fresh negatives around the given positive context."""
+        if positive is None:
+            msg = "method=negprompt needs the prompts of stage 1: set method.positive_prompts."
+            raise PromptMismatchError(msg)
+        if bundles.layout(positive) != self.layout():
+            msg = (
+                f"The positive prompts have {bundles.layout(positive)}, this run asks for {self.layout()}: "
+                "set method.num_context_tokens, class_token_position and full_stop to theirs."
+            )
+            raise PromptMismatchError(msg)
+        negative = initial_negative_context(
+            positive.positive, self.num_negatives, self.negative_init, self.negative_noise, seed
+        )
+        return NegPrompt(backbone, class_names, self, positive.positive, negative)
+
+
+class NegPrompt(PromptLearning):
+    """Learns P negative contexts; the positive one is a buffer and never changes.
+
+    Args:
+        backbone: frozen CLIP.
+        class_names: training classes in label order.
+        settings: loss forms, weights and training recipe.
+        positive: context of stage 1, (n, d) or (K, n, d).
+        negative: start value, (P, n, d) or (K, P, n, d).
+    """
+
+    positive_context: Tensor
+    positive_text: Tensor
+
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        class_names: Sequence[str],
+        settings: NegPromptSettings,
+        positive: Tensor,
+        negative: Tensor,
+    ) -> None:
+        super().__init__(backbone, class_names, settings.layout(), settings.optimizer)
+        self._settings = settings
+        self.negative_context = nn.Parameter(negative)
+        self.register_buffer("positive_context", positive.clone())
+        with torch.no_grad():  # frozen, so encoded once
+            self.register_buffer("positive_text", self.encoder(backbone, positive), persistent=False)
+
+    def contexts(self) -> Contexts:
+        """The positive context as it came and the learned negative one."""
+        return Contexts(self.positive_context, self.negative_context.detach())
+
+    def loss(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted sum of NIS, NPD and NND (Eq. 7)."""
+        negative_text = self.encoder.encode_negative(self.backbone, self.negative_context)
+        similarity = Similarity(
+            image_features @ self.positive_text.T,
+            torch.einsum("bd,kpd->bkp", image_features, negative_text),
+        )
+        settings = self._settings
+        terms = negprompt_terms(
+            similarity,
+            labels,
+            self.positive_text,
+            negative_text,
+            self.backbone.logit_scale,
+            nis=settings.nis,
+            npd=settings.npd,
+            nnd=settings.nnd,
+        )
+        total = total_loss(terms, npd_weight=settings.npd_weight, nnd_weight=settings.nnd_weight)
+        return total, self._diagnostics(similarity, negative_text, terms._asdict())
+
+    @torch.no_grad()
+    def _diagnostics(self, similarity: Similarity, text: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Loss terms and what shows a collapse: NIS above its floor, how ID pictures see both kinds of prompts."""
+        values = {name: term.detach() for name, term in terms.items()}
+        if self._settings.nis == "negatives_uniform":
+            values["nis_above_floor"] = values["nis"] - nis_floor(*text.shape[:2])
+        if similarity.negative is not None:
+            values["similarity_negative"] = similarity.negative.flatten(1).amax(1).mean()
+        values["similarity_positive"] = similarity.positive.amax(1).mean()
+        values["negatives_across_classes"] = cosine_across_classes(text)
+        return values
+
+    def on_train_end(self) -> None:
+        """Say so when the negatives collapsed: their scores then mean nothing."""
+        with torch.no_grad():
+            text = self.encoder.encode_negative(self.backbone, self.negative_context)
+        across = float(cosine_across_classes(text))
+        if across > _ONE_DIRECTION:
+            log.warning(
+                "The negative prompts collapsed: those of different classes have mean cosine %.3f (1 = one direction). "
+                "Try method.nis=multilabel_margin, a larger method.nnd_weight or a larger method.negative_noise.",
+                across,
+            )
+        within = float(cosine_within_class(text))
+        if within > _ONE_DIRECTION:
+            log.warning(
+                "The %d negatives of a class are still one prompt (mean cosine %.3f): they started equal and nothing "
+                "drove them apart. Try a larger method.negative_noise or method.nnd_weight.",
+                text.shape[1],
+                within,
+            )

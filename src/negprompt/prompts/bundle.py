@@ -1,0 +1,98 @@
+"""Prompt bundles: context vectors and what they belong to, in one small safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from negprompt.backbones.base import FrozenBackbone
+from negprompt.errors import PromptMismatchError
+from negprompt.prompts.template import PromptLayout
+from negprompt.types import PromptBundle
+
+FILE_NAME = "prompts.safetensors"
+_METADATA_KEY = "negprompt"
+
+
+def class_names_sha256(class_names: Sequence[str]) -> str:
+    """Hash of class names in label order."""
+    return hashlib.sha256("\n".join(class_names).encode()).hexdigest()
+
+
+def to_bytes(bundle: PromptBundle) -> bytes:
+    """File content of a bundle; equal bundles give equal bytes.
+
+    One metadata key with sorted JSON: safetensors writes several keys in random order.
+    """
+    tensors = {"positive": bundle.positive.detach().float().cpu().contiguous()}
+    if bundle.negative is not None:
+        tensors["negative"] = bundle.negative.detach().float().cpu().contiguous()
+    return save(tensors, {_METADATA_KEY: json.dumps(dict(bundle.metadata), sort_keys=True)})
+
+
+def load(path: Path | str) -> PromptBundle:
+    """Read a bundle from `prompts.safetensors` or from the run folder that holds it.
+
+    Raises:
+        PromptMismatchError: no such file, or not a prompt bundle.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / FILE_NAME
+    if not file.is_file():
+        msg = f"No prompts at {file}: give a finished run folder or its {FILE_NAME}."
+        raise PromptMismatchError(msg)
+    try:
+        with safe_open(file, framework="pt") as handle:
+            metadata = (handle.metadata() or {}).get(_METADATA_KEY)
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 -- not a dict
+    except SafetensorError as error:
+        msg = f"{file} cannot be read as safetensors ({error}): make the run again."
+        raise PromptMismatchError(msg) from error
+    if metadata is None or "positive" not in tensors:
+        msg = f"{file} is no prompt bundle of this project: give a run's {FILE_NAME}."
+        raise PromptMismatchError(msg)
+    return PromptBundle(tensors["positive"], tensors.get("negative"), json.loads(metadata))
+
+
+def check(bundle: PromptBundle, backbone: FrozenBackbone) -> None:
+    """Make sure that prompts meet the backbone they were learned on.
+
+    Raises:
+        PromptMismatchError: another backbone, other weights or another token width.
+    """
+    learned_on = bundle.metadata["backbone"]
+    if learned_on != backbone.name:
+        msg = (
+            f"These prompts were learned on {learned_on}, this run uses {backbone.name}: "
+            f"set backbone={learned_on} or train stage 1 again (leave method.positive_prompts out)."
+        )
+        raise PromptMismatchError(msg)
+    if bundle.metadata["weights_sha256"] != backbone.weights_sha256():
+        msg = (
+            f"These prompts were learned on other weights of {learned_on} (sha256 "
+            f"{bundle.metadata['weights_sha256'][:12]}..., here {backbone.weights_sha256()[:12]}...): "
+            "use those weights or train stage 1 again."
+        )
+        raise PromptMismatchError(msg)
+    width = backbone.embed_tokens(torch.zeros(1, dtype=torch.long, device=next(backbone.parameters()).device)).shape[-1]
+    if bundle.positive.shape[-1] != width:
+        msg = f"These prompts are {bundle.positive.shape[-1]} wide, {backbone.name} needs {width}."
+        raise PromptMismatchError(msg)
+
+
+def layout(bundle: PromptBundle) -> PromptLayout:
+    """How the prompts of a bundle are put together."""
+    stored = bundle.metadata
+    return PromptLayout(bundle.positive.shape[-2], stored["class_token_position"], stored["full_stop"])
+
+
+def is_class_specific(bundle: PromptBundle) -> bool:
+    """Whether every class has context vectors of its own (then the class names cannot be exchanged)."""
+    return bundle.positive.dim() == 3

@@ -1,0 +1,54 @@
+"""A score with its settings: what a `conf/score/*.yaml` node becomes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast, get_type_hints
+
+import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor
+
+from negprompt.errors import ConfigError, nearest
+from negprompt.scores.base import Score
+from negprompt.types import ScoreInputs, Similarity
+
+
+class ScoreChoice(NamedTuple):
+    """A score function with its settings filled in, what it needs, and the node it came from (for the hash)."""
+
+    function: Callable[[ScoreInputs], Tensor]
+    needs: frozenset[str]
+    node: Mapping[str, Any]
+
+
+def choose(name: str, score: Callable[..., Tensor], settings: Mapping[str, Any], target: str) -> ScoreChoice:
+    """Check the settings of a score and fill them in.
+
+    Args:
+        name: of the score, for messages.
+        score: function of `ScoreInputs` and keyword settings.
+        settings: values of those settings.
+        target: import path of the function.
+
+    Raises:
+        ConfigError: an unknown setting, a wrong type, or a value the score refuses.
+    """
+    allowed = [key for key in inspect.signature(score).parameters if key != "inputs"]
+    hints = get_type_hints(score)
+    for key, value in settings.items():
+        if key not in allowed:
+            msg = f"score.{name}.{key}={value!r}: unknown setting; {nearest(key, allowed)}."
+            raise ConfigError(msg)
+        try:
+            TypeAdapter(hints[key], config=ConfigDict(strict=True)).validate_python(value)
+        except ValidationError as error:
+            msg = f"score.{name}.{key}={value!r}: {error.errors()[0]['msg']}."
+            raise ConfigError(msg) from error
+    function = functools.partial(score, **settings)
+    example = Similarity(torch.zeros(1, 1), torch.zeros(1, 1, 1))
+    function(ScoreInputs(example, 1.0))  # refuses a bad value now, not after training
+    needs = cast("Score[...]", score).needs
+    return ScoreChoice(function, needs, {"_target_": target, **settings})

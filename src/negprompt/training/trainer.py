@@ -1,0 +1,68 @@
+"""Lightning trainers from checked settings: one to fit with checkpoints, one to run over pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import lightning
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from pydantic import Field
+
+from negprompt.settings import Settings
+from negprompt.training.callbacks import CsvRows
+from negprompt.training.checkpoint import AtomicCheckpointIO
+
+CHECKPOINT = "last"
+
+
+class TrainerSettings(Settings):
+    """Where and how a fit runs. Only `precision` can change a result; the rest stays out of the request hash."""
+
+    accelerator: Annotated[Literal["auto", "cpu", "gpu"], Field(exclude=True)] = "auto"
+    devices: Annotated[Literal[1], Field(exclude=True)] = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    num_workers: Annotated[int, Field(ge=0, exclude=True)] = 0
+    eval_batch_size: Annotated[int, Field(ge=1, exclude=True)] = 256
+    progress_bar: Annotated[bool, Field(exclude=True)] = True
+
+
+def fit_trainer(
+    settings: TrainerSettings, folder: Path, num_epochs: int, write_csv: Callable[[bytes], None]
+) -> lightning.Trainer:
+    """A trainer that keeps `checkpoints/last.ckpt` and `metrics.csv` of a run folder up to date at every epoch."""
+    checkpoint = ModelCheckpoint(
+        dirpath=folder / "checkpoints", filename=CHECKPOINT, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return _trainer(
+        settings,
+        max_epochs=num_epochs,
+        default_root_dir=folder,
+        callbacks=[CsvRows(write_csv), checkpoint],
+        plugins=[AtomicCheckpointIO()],
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+
+
+def run_trainer(settings: TrainerSettings) -> lightning.Trainer:
+    """A trainer for predict and test loops; it cannot write a checkpoint."""
+    return _trainer(settings, enable_checkpointing=False)
+
+
+def _trainer(
+    settings: TrainerSettings, callbacks: list[Callback] | None = None, **options: object
+) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        precision=settings.precision,
+        enable_progress_bar=settings.progress_bar,
+        callbacks=callbacks,
+        logger=False,
+        enable_model_summary=False,
+        deterministic="warn",
+        use_distributed_sampler=False,
+        **options,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,102 @@
+"""The few types that cross a package border, and the conventions every formula relies on.
+
+Axes: B images, K in-distribution (ID) classes, P negative prompts a class, D joint embedding width,
+d token embedding width, n context tokens, R image regions.
+
+Conventions, fixed once:
+    * a higher score means more in-distribution; ID is the positive class of every metric;
+    * the label of an out-of-distribution (OOD) image is -1;
+    * cosines are never scaled: the temperature belongs to the score, the logit scale to the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
+
+from torch import Tensor
+
+OOD_LABEL = -1
+
+
+class ImageSpec(NamedTuple):
+    """How a backbone wants its pictures: side length in pixels, channel mean and std in [0, 1] units, interpolation."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str = "bicubic"
+
+
+class SampleIndex(NamedTuple):
+    """Row of a picture in its data set and the epoch it is drawn in: all that augmentation may depend on."""
+
+    row: int
+    epoch: int
+
+
+class Batch(TypedDict, total=False):
+    """What a loader yields: pixels or ready image features, never both.
+
+    `image` (B, 3, H, W) float32, normalised; `image_features` (B, D) float32, *not* normalised;
+    `label` (B,) int64, -1 = OOD; `index` (B,) int64, position in the data set.
+    """
+
+    image: Tensor
+    image_features: Tensor
+    label: Tensor
+    index: Tensor
+
+
+class Similarity(NamedTuple):
+    """Cosines between images and prompts, never scaled.
+
+    `positive` (B, K); `negative` (B, K, P) or None for a run without negative prompts.
+    """
+
+    positive: Tensor
+    negative: Tensor | None = None
+
+
+class ScoreInputs(NamedTuple):
+    """Everything a score may look at: the cosines and CLIP's logit scale (exp of the learned log, about 100)."""
+
+    similarity: Similarity
+    logit_scale: float
+
+
+class PromptBundle(NamedTuple):
+    """Learned (or hand-written) context vectors and what they belong to.
+
+    `positive` (n, d) shared or (K, n, d) class-specific; `negative` (P, n, d), (K, P, n, d) or None;
+    `metadata` JSON values: backbone, weights_sha256, method, class_names_sha256, seed, stage-1 run, prompt layout.
+    """
+
+    positive: Tensor
+    negative: Tensor | None
+    metadata: Mapping[str, Any]
+
+
+class ImageSet(NamedTuple):
+    """A list of encoded pictures with labels: `keys` name them, `encoded` holds the file bytes, `labels` the class."""
+
+    name: str
+    keys: Sequence[str]
+    encoded: Sequence[bytes]
+    labels: Sequence[int]
+
+
+class Split(NamedTuple):
+    """One benchmark, ready to train and test on.
+
+    `class_names` in label order; `train` holds few-shot pictures of the first `num_train_classes` classes only;
+    `ood` maps a set's name to its pictures; `sha256` is a hash of everything above (names, keys, labels).
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    num_train_classes: int
+    train: ImageSet
+    test: ImageSet
+    ood: Mapping[str, ImageSet]
+    sha256: str
