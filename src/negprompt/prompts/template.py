@@ -92,18 +92,16 @@ def _body(name: str, layout: PromptLayout, tokenize: Callable[[str], list[int]])
     if not name:
         msg = "A class name is empty: every class needs a name with at least one letter."
         raise ConfigError(msg)
-    name_ids = tokenize(name)
-    # The stop is tokenised behind the name, since byte-pair merges depend on what stands before.
-    stop_ids = tokenize(f"{name}.")[len(name_ids) :] if layout.full_stop else []
-    word = [(token, NO_SLOT) for token in name_ids]
-    stop = [(token, NO_SLOT) for token in stop_ids]
     context = [(0, slot) for slot in range(layout.num_context_tokens)]
     half = len(context) // 2
-    return {
-        "end": context + word + stop,
-        "middle": context[:half] + word + context[half:] + stop,
-        "front": word + context + stop,
-    }[layout.class_token_position]
+    stop_text = "." if layout.full_stop else ""
+    if layout.class_token_position == "end":  # the stop may merge with the name's last token: "(dog)." ends in ")."
+        return context + [(token, NO_SLOT) for token in tokenize(name + stop_text)]
+    word = [(token, NO_SLOT) for token in tokenize(name)]
+    stop = [(token, NO_SLOT) for token in tokenize(stop_text)]
+    if layout.class_token_position == "middle":
+        return context[:half] + word + context[half:] + stop
+    return word + context + stop
 
 
 def insert_context(token_embeddings: Tensor, slots: Tensor, context: Tensor) -> Tensor:
