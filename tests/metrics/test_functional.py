@@ -57,7 +57,7 @@ def copied_mcm_fpr95(positive: Array, negative: Array) -> float:
     recall = true_count / true_count[-1]
     backwards = slice(true_count.searchsorted(true_count[-1]), None, -1)
     recall, false_count = np.r_[recall[backwards], 1], np.r_[false_count[backwards], 0]
-    return float(false_count[np.argmin(np.abs(recall - 0.95))] / np.sum(~label))
+    return float(false_count[np.argmin(np.abs(recall - 0.95))] / (len(label) - label.sum()))
 
 
 @every_pair
