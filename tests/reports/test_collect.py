@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from negprompt.errors import RunError
+from negprompt.reports.collect import check_comparable, collect, split_settings, summary
+
+SETS = ("near", "flags")
+
+
+def metrics(seed: int = 1, auroc: float = 0.8, **changes: Any) -> dict[str, Any]:
+    """A metrics.json of one score `mcm`; `near` lies 0.1 below `flags`, FPR95 is 1.2 - AUROC."""
+    values = {"near": auroc - 0.05, "flags": auroc + 0.05, "mean": auroc}
+    rates = {name: {"auroc": value, "fpr95_id_positive": 1.2 - value} for name, value in values.items()}
+    return {
+        "schema": 1,
+        "benchmark": "icons",
+        "method": "coop",
+        "backbone": "tiny_rn",
+        "seed": seed,
+        "num_shots": 8,
+        "class_fraction": 1.0,
+        "num_negatives": None,
+        "split_sha256": f"{seed:064x}",
+        "class_names_sha256": "c" * 64,
+        "id_accuracy": 0.7 + seed / 100,
+        "scores": {"mcm": rates},
+    } | changes
+
+
+def write(folder: Path, content: dict[str, Any], *, done: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(content))
+    if done:
+        (folder / "DONE").touch()
+    return folder
+
+
+# collect
+
+
+def test_finished_runs_at_any_depth_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    write(tmp_path / "icons/coop/tiny_rn/seed2-b", metrics(2))
+    write(tmp_path / "icons/coop/tiny_rn/seed1-a", metrics(1))
+    write(tmp_path / "top", metrics(3))
+    write(tmp_path / "icons/coop/tiny_rn/seed4-unfinished", metrics(4), done=False)
+    rows = collect(tmp_path)
+    assert [row["seed"] for row in rows] == [1, 2, 3]
+    assert rows[0]["run"] == (tmp_path / "icons/coop/tiny_rn/seed1-a").as_posix()
+    assert {key: value for key, value in rows[0].items() if key != "run"} == metrics(1)
+
+
+def test_a_run_folder_itself_can_be_given(tmp_path: Path) -> None:
+    assert [row["seed"] for row in collect(str(write(tmp_path / "run", metrics(5))))] == [5]
+
+
+def test_a_finished_folder_without_metrics_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "good", metrics())
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "DONE").touch()
+    with caplog.at_level(logging.WARNING):
+        assert len(collect(tmp_path)) == 1
+    assert "empty" in caplog.text
+
+
+def test_a_missing_folder_and_one_without_runs_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"There is no folder .*nowhere"):
+        collect(tmp_path / "nowhere")
+    write(tmp_path / "unfinished", metrics(), done=False)
+    with pytest.raises(RunError, match="No finished run"):
+        collect(tmp_path)
+
+
+def test_damaged_metrics_are_an_error_that_names_the_file(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", metrics())
+    (folder / "metrics.json").write_text('{"schema": 1, "bench')
+    with pytest.raises(RunError, match=r"run/metrics\.json cannot be read"):
+        collect(tmp_path)
+    (folder / "metrics.json").write_text('{"schema": 2}')
+    with pytest.raises(RunError, match="has schema 2, this version reads schema 1"):
+        collect(tmp_path)
+    content = metrics()
+    del content["split_sha256"]
+    (folder / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match="lacks split_sha256"):
+        collect(tmp_path)
+
+
+def test_other_class_names_under_one_benchmark_are_refused_naming_both_folders(tmp_path: Path) -> None:
+    write(tmp_path / "a", metrics(1))
+    write(tmp_path / "b", metrics(2, class_names_sha256="d" * 64))
+    with pytest.raises(RunError, match=r"class_names_sha256 differs: \S+/a has cccccccc, \S+/b has dddddddd"):
+        collect(tmp_path)
+
+
+def test_other_pictures_for_the_same_seed_are_refused_naming_both_folders(tmp_path: Path) -> None:
+    write(tmp_path / "a", metrics(1))
+    write(tmp_path / "b", metrics(1, method="negprompt", split_sha256="e" * 64))
+    with pytest.raises(RunError, match=r"split_sha256 differs: \S+/a .* \S+/b"):
+        collect(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"num_shots": 4}, {"class_fraction": 0.1}, {"benchmark": "icons_val"}])
+def test_pictures_may_differ_where_the_draw_does(change: dict[str, Any]) -> None:
+    check_comparable([metrics(1), metrics(1) | {"split_sha256": "e" * 64} | change])
+
+
+def test_pictures_may_differ_where_other_ood_sets_were_chosen() -> None:
+    other = metrics(1, split_sha256="e" * 64)
+    del other["scores"]["mcm"]["near"]
+    check_comparable([metrics(1), other])
+
+
+# summary
+
+
+def test_mean_and_sample_deviation_over_seeds() -> None:
+    values = {1: 0.80, 2: 0.83, 3: 0.88}
+    (row,) = summary([metrics(seed, auroc) for seed, auroc in values.items()])
+    assert row.seeds == (1, 2, 3)
+    assert row.ood_sets == SETS
+    assert list(row.auroc) == [*SETS, "mean"]
+    assert row.auroc["mean"].mean == pytest.approx(2.51 / 3, abs=1e-12)
+    assert row.auroc["mean"].std == pytest.approx(statistics.stdev(values.values()), abs=1e-12)
+    assert row.auroc["near"].mean == pytest.approx(2.51 / 3 - 0.05, abs=1e-12)
+    assert row.fpr95["flags"].mean == pytest.approx(1.15 - 2.51 / 3, abs=1e-12)
+    assert row.id_accuracy.mean == pytest.approx(0.72, abs=1e-12)
+    assert row.id_accuracy.std == pytest.approx(0.01, abs=1e-12)
+
+
+def test_one_seed_has_no_deviation_and_seed_zero_counts() -> None:
+    (row,) = summary([metrics(0)])
+    assert row.seeds == (0,)
+    assert row.auroc["mean"] == (0.8, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "zero_shot"},
+        {"backbone": "tiny_vit"},
+        {"num_shots": 4},
+        {"class_fraction": 0.1},
+        {"num_negatives": 2},
+        {"benchmark": "icons_val"},
+        {"scores": {"msp": metrics()["scores"]["mcm"]}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_a_column_shows_makes_a_row_of_its_own(change: dict[str, Any]) -> None:
+    rows = summary([metrics(1), metrics(2), metrics(1) | change])
+    assert [row.seeds for row in rows] == [(1, 2), (1,)]
+
+
+def test_each_score_of_a_run_gets_a_row() -> None:
+    run = metrics()
+    run["scores"]["energy"] = run["scores"]["mcm"]
+    assert [row.score for row in summary([run])] == ["mcm", "energy"]
+
+
+def test_two_runs_of_one_seed_in_a_group_are_refused_naming_both() -> None:
+    rows = [metrics(1) | {"run": "runs/first"}, metrics(1) | {"run": "runs/second"}]
+    with pytest.raises(RunError, match=r"seed 1 .*runs/first and runs/second"):
+        summary(rows)
+
+
+def test_settings_part_into_shared_and_differing_ones() -> None:
+    rows = summary([metrics(1), metrics(1, method="negprompt", num_negatives=2, class_fraction=0.1)])
+    shared, differing = split_settings(rows)
+    # CoOp has no negatives: that makes no column.
+    assert shared == {"backbone": "tiny_rn", "shots": "8", "negatives": "2", "seeds": "1"}
+    assert differing == {"classes": ["100 %", "10 %"]}
