@@ -124,13 +124,14 @@ class OpenClipSettings(BackboneSettings):
                 raise BackboneError(msg)
             return self.pretrained
         tags = open_clip.list_pretrained_tags_by_model(self.model_name)
+        if self.pretrained in (*tags, *open_clip.list_pretrained_tags_by_model(_twin(self.model_name))):
+            _check_activation(self.model_name, self.pretrained)
         if self.pretrained not in tags:
             msg = (
                 f"backbone.pretrained={self.pretrained!r} is neither a weights file nor a tag of {self.model_name}; "
                 f"{nearest(self.pretrained, tags)}."
             )
             raise BackboneError(msg)
-        _check_activation(self.model_name, self.pretrained)
         if self.weights_dir is None:
             return None
         stem = Path(self.weights_dir) / f"{self.model_name}--{self.pretrained}"
@@ -162,11 +163,13 @@ def _create(model_name: str, pretrained: str, missing: Any) -> nn.Module:  # noq
             model: nn.Module = open_clip.create_model(model_name, pretrained=pretrained, precision="fp32")
         except UserWarning as error:
             raise BackboneError(str(error)) from error
-        except (OSError, RuntimeError) as error:
-            if Path(pretrained).is_file():
-                msg = f"Weights {pretrained} do not fit {model_name}: {error}"
+        except Exception as error:
+            if Path(pretrained).is_file():  # damaged files raise almost anything
+                msg = f"Weights {pretrained} do not fit {model_name}, or are damaged ({type(error).__name__}: {error})."
                 raise BackboneError(msg) from error
-            raise missing(error) from error
+            if isinstance(error, OSError | RuntimeError):
+                raise missing(error) from error
+            raise
     return model
 
 
@@ -175,13 +178,17 @@ def _check_activation(model_name: str, tag: str) -> None:
     model_quick = bool((open_clip.get_model_config(model_name) or {}).get("quick_gelu", False))
     tag_quick = bool(open_clip.get_pretrained_cfg(model_name, tag).get("quick_gelu", False))
     if model_quick != tag_quick:
-        plain = model_name.removesuffix("-quickgelu")
-        fitting = f"{plain}-quickgelu" if tag_quick else plain
         msg = (
             f"{model_name} and the weights {tag!r} use different activations (QuickGELU mismatch): "
-            f"set backbone.model_name={fitting}."
+            f"set backbone.model_name={_twin(model_name)}."
         )
         raise BackboneError(msg)
+
+
+def _twin(model_name: str) -> str:
+    """The same architecture with the other activation."""
+    plain = model_name.removesuffix("-quickgelu")
+    return plain if plain != model_name else f"{plain}-quickgelu"
 
 
 def _image_spec(model_name: str, tag: str) -> ImageSpec:
@@ -199,8 +206,9 @@ def _text_module(model: nn.Module, tag: str) -> Any:  # noqa: ANN401 -- open_cli
     parts = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "attn_mask")
     lacking = [part for part in parts if getattr(text, part, None) is None]
     pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "argmax")
-    if lacking or pool != "argmax":
-        reason = f"no {', '.join(lacking)}" if lacking else f"pooling {pool!r}"
+    class_token = getattr(text, "cls_emb", None) is not None  # CoCa reads it out, whatever its pooling says
+    if lacking or pool != "argmax" or class_token:
+        reason = f"no {', '.join(lacking)}" if lacking else "a class token" if class_token else f"pooling {pool!r}"
         msg = (
             f"The text tower of {tag} is not a causal CLIP transformer ({reason}), which learned prompts need: "
             "choose a CLIP model such as ViT-B-16."
