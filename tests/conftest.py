@@ -17,6 +17,12 @@ os.environ.update(WANDB_MODE="offline", HF_HUB_OFFLINE="1", MPLBACKEND="agg", OM
 torch.set_num_threads(THREADS)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Silence what Lightning says of every small fit: it would bury our own warnings."""
+    for module in ("lightning", "torch.utils.data"):
+        config.addinivalue_line("filterwarnings", rf"ignore:::{module}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run, with the reason."""
     without_gpu = pytest.mark.skip(reason="needs a CUDA device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import functools
 import hashlib
 import io
 import json
@@ -23,8 +24,9 @@ from negprompt.backbones.openclip import OpenClipBackbone
 from negprompt.backbones.text import TextPath
 from negprompt.data.base import Augmentation
 from negprompt.data.icons import IconsID, IconsOOD
+from negprompt.features.datamodule import FeatureDataModule
 from negprompt.features.settings import FeatureSettings
-from negprompt.methods.coop import CoOpSettings
+from negprompt.methods.coop import CoOp, CoOpSettings
 from negprompt.methods.negprompt import NegPromptSettings
 from negprompt.scores.choice import ScoreChoice, choose
 from negprompt.scores.energy import energy
@@ -32,6 +34,7 @@ from negprompt.scores.max_logit import max_logit
 from negprompt.scores.mcm import mcm
 from negprompt.scores.msp import msp
 from negprompt.scores.negprompt import negprompt
+from negprompt.training.sampler import EpochBatchSampler
 from negprompt.training.schedule import OptimizerSettings
 from negprompt.training.trainer import TrainerSettings
 from negprompt.types import ImageSet, ImageSpec
@@ -157,7 +160,17 @@ def image_set(count: int, name: str = "some", num_classes: int = 4) -> ImageSet:
     )
 
 
-# --- requests ------------------------------------------------------------------------------------------------------
+def feature_data(num_samples: int, batch_size: int, *, views: int = 3, seed: int = 1) -> FeatureDataModule:
+    """Random features of four classes, one direction each, in training batches."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = [place % 4 for place in range(num_samples)]
+    directions = torch.randn(4, 16, generator=generator)
+    features = directions[labels] + 0.3 * torch.randn(views, num_samples, 16, generator=generator)
+    batches = functools.partial(EpochBatchSampler, batch_size=batch_size, seed=seed)
+    return FeatureDataModule(features, labels, {}, batches)
+
+
+# --- modules and requests ------------------------------------------------------------------------------------------
 
 QUIET = TrainerSettings(accelerator="cpu", progress_bar=False)
 SCORES = {"mcm": mcm, "msp": msp, "max_logit": max_logit, "energy": energy, "negprompt": negprompt}
@@ -170,6 +183,16 @@ def scores(*names: str) -> dict[str, ScoreChoice]:
 def coop(**changes: Any) -> CoOpSettings:
     recipe = OptimizerSettings(lr=0.02, epochs=3, batch_size=16)
     return CoOpSettings(**{"name": "coop", "optimizer": recipe, **changes})
+
+
+@functools.cache
+def shared_backbone() -> OpenClipBackbone:
+    return tiny_backbone()
+
+
+def small_coop(recipe: OptimizerSettings) -> CoOp:
+    """CoOp on the first four class names; always the same start."""
+    return coop(optimizer=recipe).module(shared_backbone(), CLASS_NAMES[:4], 0, None)
 
 
 def two_stage(**changes: Any) -> NegPromptSettings:
