@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +17,7 @@ import yaml
 
 from negprompt.backbones.base import BackboneSettings
 from negprompt.data.base import IDSets, OODSets, load_split
-from negprompt.errors import ConfigError
+from negprompt.errors import ConfigError, NegPromptError
 from negprompt.evaluation.module import PromptEvaluation
 from negprompt.evaluation.results import id_accuracy, score_metrics, scores_npz
 from negprompt.features.settings import FeatureSettings
@@ -26,8 +26,10 @@ from negprompt.methods.base import MethodSettings, PromptLearning
 from negprompt.prompts import bundle as bundles
 from negprompt.reports.figures import score_histograms
 from negprompt.runs.folder import RunFolder, request_hash, run_name
+from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
 from negprompt.scores.choice import ScoreChoice
+from negprompt.settings import settings_target
 from negprompt.training.trainer import CHECKPOINT, TrainerSettings, fit_trainer, run_trainer
 from negprompt.types import PromptBundle
 
@@ -139,6 +141,18 @@ def train(request: Request) -> Finished:
     folder.create()
     folder.mark_started()
     folder.write_bytes("config.yaml", yaml.safe_dump(dict(request.config), sort_keys=False).encode())
+    with log_to(folder.path / "log.txt"):
+        return _run(request, scores, bench, given, folder)
+
+
+def _run(
+    request: Request,
+    scores: Mapping[str, ScoreChoice],
+    bench: Workbench,
+    given: PromptBundle | None,
+    folder: RunFolder,
+) -> Finished:
+    """All phases of one run; whatever ends it early is kept in FAILED.json."""
     clock = Clock()
     try:
         stage1, positive = _positive_prompts(request, given, bench)
@@ -157,7 +171,8 @@ def train(request: Request) -> Finished:
         with clock.phase("evaluation"):
             metrics = _evaluate(request, scores, bench, bundle, folder)
     except (KeyboardInterrupt, Exception) as error:
-        folder.mark_failed(request.method.name, error)
+        with suppress(NegPromptError):  # a full disk must not hide what went wrong first
+            folder.mark_failed(request.method.name, error)
         raise
     folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device)))
     folder.mark_done()
@@ -225,7 +240,8 @@ def _positive_prompts(
     stage = request.method.positive_stage()
     if stage is None:
         return None, None
-    finished = train(replace(request, method=stage, scores=request.stage_scores, cut_scores=True))
+    config = {**request.config, "method": settings_target(stage)}
+    finished = train(replace(request, method=stage, scores=request.stage_scores, cut_scores=True, config=config))
     bundle = bundles.load(finished.folder)
     bundles.check(bundle, bench.backbone)
     return bundle.metadata["run"], bundle

@@ -14,7 +14,7 @@ from negprompt.api import Request
 from negprompt.backbones.base import BackboneSettings
 from negprompt.cli.explain import config_error
 from negprompt.data.base import IDSets, OODSets
-from negprompt.errors import ConfigError
+from negprompt.errors import ConfigError, nearest
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.base import MethodSettings
 from negprompt.scores.choice import ScoreChoice, choose
@@ -23,6 +23,7 @@ from negprompt.training.trainer import TrainerSettings
 
 Kind = TypeVar("Kind", bound=Settings)
 _TARGET = "_target_"
+GROUPS = ("backbone", "data", "ood", "method", "score", "stage_score", "features", "trainer", "paths")
 
 
 class Paths(Settings):
@@ -47,6 +48,10 @@ def build_request(config: Mapping[str, Any]) -> Request:
     Raises:
         ConfigError: names the setting, its value and what is allowed.
     """
+    for key in config:
+        if key not in (*Top.model_fields, *GROUPS):
+            msg = f"unknown setting {key!r}; {nearest(key, (*Top.model_fields, *GROUPS))}."
+            raise ConfigError(msg)
     top = settings(Top, {key: config[key] for key in Top.model_fields}, "")
     paths = settings(Paths, config["paths"], "paths")
     scores, cut = _scores(config["score"])

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import re
-
 from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
+from negprompt.cli.paths import conf_dir
 from negprompt.errors import ConfigError, nearest
-
-_OPTION = re.compile(r"Key '(?P<key>[^']+)' is not in struct\s+full_key: (?P<full>\S+)")
-
 
 def explain(error: BaseException) -> str:
     """One readable message for an error of the configuration."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        return _missing_option(error)
-    message = str(error)
-    if unknown := _OPTION.search(f"{message}\n{error.__cause__ or ''}"):
-        return f"unknown setting {unknown['full']!r}: no such key; `--cfg job` shows all settings."
-    return " ".join(message.split("Set the environment variable HYDRA_FULL_ERROR")[0].split())
+        return _missing_option(str(error.missing_cfg_file))
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return _unknown_key(cause)
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{cause.full_key} is missing: set {cause.full_key}=..."
+    return " ".join(str(error).split("Set the environment variable HYDRA_FULL_ERROR")[0].split())
 
 
-def _missing_option(error: MissingConfigException) -> str:
-    group, _, option = str(error.missing_cfg_file).rpartition("/")
-    return f"{group}={option}: unknown; {nearest(option, error.options or [])}."
+def _missing_option(file: str) -> str:
+    group, _, option = file.rpartition("/")
+    options = [path.stem for path in (conf_dir() / group).glob("*.yaml")]
+    return f"{group}={option}: unknown; {nearest(option, options)}."
+
+
+def _unknown_key(error: OmegaConfBaseException) -> str:
+    siblings = list(error.parent_node or {}) if isinstance(error.parent_node, DictConfig) else []
+    known = [str(key) for key in siblings if not str(key).startswith("_")]
+    return f"unknown setting {error.full_key!r}; {nearest(str(error.key), known)}."
 
 
 def config_error(error: ValidationError, prefix: str) -> ConfigError:
