@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from negprompt.cli.paths import conf_dir
 from negprompt.errors import ConfigError, nearest
 
+
 def explain(error: BaseException) -> str:
     """One readable message for an error of the configuration."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:

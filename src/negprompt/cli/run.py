@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import logging
 import os
 import sys
@@ -12,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from negprompt.cli.compose import configurations, plain
 from negprompt.cli.explain import explain
 from negprompt.cli.paths import conf_dir
 from negprompt.errors import NegPromptError
@@ -27,7 +26,6 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 _INFO_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
-_SWEEP_FLAGS = ("--multirun", "-m")
 
 Job = Callable[[dict[str, Any]], None]
 
@@ -47,7 +45,7 @@ def run_command(name: str, module: str, arguments: Sequence[str]) -> int:
     _quiet()
     try:
         if not any(argument.split("=")[0] in _INFO_FLAGS for argument in arguments):
-            for config in _members(name, arguments):
+            for config in configurations(name, arguments):
                 command.check(config)
         return _run(name, command.job, arguments)
     except (HydraException, OmegaConfBaseException, NegPromptError) as error:
@@ -65,7 +63,7 @@ def _run(name: str, job: Job, arguments: Sequence[str]) -> int:
 
     def task(config: DictConfig) -> None:
         try:
-            job(_plain(config))
+            job(plain(config))
         except NegPromptError as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
@@ -77,43 +75,6 @@ def _run(name: str, job: Job, arguments: Sequence[str]) -> int:
     if len(failures) > 1:
         _say(f"negprompt {name}: {len(failures)} runs of the sweep failed, the others finished.")
     return EXIT_FAILED if failures else 0
-
-
-def _members(name: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """Configurations of all runs that the arguments ask for, composed as Hydra will compose them."""
-    overrides, search_path = _split(arguments)
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    sweeping = any(flag in arguments for flag in _SWEEP_FLAGS)
-    choices = [
-        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-        if sweeping and override.is_sweep_override()
-        else [text]
-        for override, text in zip(parsed, overrides, strict=True)
-    ]
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
-        return [
-            _plain(hydra.compose(name, [*search_path, *member], return_hydra_config=False))
-            for member in itertools.product(*choices)
-        ]
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Overrides, and the search path that --config-dir adds."""
-    overrides: list[str] = []
-    search_path: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        key, _, value = argument.partition("=")
-        if key in ("--config-dir", "-cd"):
-            search_path = [f"hydra.searchpath=[file://{value or next(rest, '')}]"]
-        elif not argument.startswith("-"):
-            overrides.append(argument)
-    return overrides, search_path
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
 
 
 def _quiet() -> None:
