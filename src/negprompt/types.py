@@ -90,7 +90,7 @@ class Split(NamedTuple):
     """One benchmark, ready to train and test on.
 
     `class_names` in label order; `train` holds few-shot pictures of the first `num_train_classes` classes only;
-    `ood` maps a set's name to its pictures; `sha256` is a hash of everything above (names, keys, labels).
+    `ood` maps a set's name to its pictures; `sha256` is a hash of everything above (names, keys, labels, pictures).
     """
 
     name: str

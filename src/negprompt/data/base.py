@@ -77,8 +77,14 @@ def load_split(id_sets: IDSets, ood_sets: OODSets, seed: int) -> Split:
 def _split_sha256(class_names: tuple[str, ...], train: ImageSet, test: ImageSet, ood: Mapping[str, ImageSet]) -> str:
     listing = {
         "class_names": class_names,
-        "train": list(zip(train.keys, train.labels, strict=True)),
-        "test": list(zip(test.keys, test.labels, strict=True)),
-        "ood": {name: list(images.keys) for name, images in ood.items()},
+        "train": _listing(train),
+        "test": _listing(test),
+        "ood": {name: _listing(images) for name, images in ood.items()},
     }
     return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
+
+
+def _listing(images: ImageSet) -> list[tuple[str, int, str]]:
+    """Name, label and content of each picture."""
+    content = [hashlib.sha256(encoded).hexdigest() for encoded in images.encoded]
+    return list(zip(images.keys, images.labels, content, strict=True))

@@ -38,9 +38,11 @@ def k_shot_indices(
     short = {name: len(by_label[label]) for label, name in enumerate(class_names) if len(by_label[label]) < k}
     if short:
         worst = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
+        fewest = min(short.values())
+        lower = f"Set data.num_shots to {fewest} or less, or " if fewest else "A class needs pictures: "
         msg = (
             f"data.num_shots={k}, but {len(short)} of {len(class_names)} classes have fewer pictures: {worst}. "
-            f"Set data.num_shots to {min(short.values())} or less, or leave these classes out (data.class_names)."
+            f"{lower}leave these classes out (data.class_names)."
         )
         raise DataError(msg)
     drawn: list[int] = []

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -31,7 +31,7 @@ class IconsID(IDSets):
     part: Literal["test", "val"] = "test"
     hard_split: HardSplit | None = None
     class_names: list[str] | None = None
-    root: str | None = None
+    root: Annotated[str | None, Field(exclude=True)] = None
 
     def load(self, seed: int) -> tuple[tuple[str, ...], int, ImageSet, ImageSet]:
         """Draw `num_shots` pictures of the training classes and list all pictures of the tested part."""
@@ -65,7 +65,7 @@ class IconsOOD(OODSets):
     sets: list[str] = Field(default_factory=lambda: list(OOD_SETS))
     part: Literal["test", "val"] = "test"
     hard_split: HardSplit | None = None
-    root: str | None = None
+    root: Annotated[str | None, Field(exclude=True)] = None
 
     def load(self) -> dict[str, ImageSet]:
         """Read the shards of each set."""
@@ -82,8 +82,12 @@ class IconsOOD(OODSets):
         return {name: shards.images(f"{name}_{self.part}.tar", None, name) for name in self.sets}
 
     def _hard(self, shards: _Shards, names: Collection[str]) -> ImageSet:
-        samples = [*shards.samples("id_test.tar"), *shards.samples("near_test.tar")]
-        return _image_set(self.name, [sample for sample in samples if sample.fields["name"] in names], None)
+        samples = [*shards.samples(f"id_{self.part}.tar"), *shards.samples(f"near_{self.part}.tar")]
+        chosen = [sample for sample in samples if sample.fields["name"] in names]
+        if not chosen:
+            msg = f"ood.hard_split={self.hard_split} has no OOD picture in ood.part={self.part}: set ood.part=test."
+            raise DataError(msg)
+        return _image_set(self.name, chosen, None)
 
 
 class _Shards:
@@ -95,7 +99,11 @@ class _Shards:
         if not index.is_file():
             msg = f"No benchmark.json in {folder}: data.root must be a folder with the icons shards, or null."
             raise DataError(msg)
-        self.index: dict[str, Any] = json.loads(index.read_text())
+        try:
+            self.index: dict[str, Any] = json.loads(index.read_text())
+        except ValueError as error:
+            msg = f"{index} is damaged ({error}): install the package again, or build the shards again."
+            raise DataError(msg) from error
 
     @staticmethod
     @functools.cache
@@ -106,7 +114,7 @@ class _Shards:
 
     @functools.cache  # noqa: B019 -- one object a folder, alive as long as the process
     def samples(self, shard: str) -> list[ShardSample]:
-        return read_shard(self.folder / shard, self.index["shards"][shard]["sha256"])
+        return read_shard(self.folder / shard, self._entry("shards", shard)["sha256"])
 
     def images(self, shard: str, names: Sequence[str] | None, set_name: str) -> ImageSet:
         """Pictures of the given names with their labels; with `names=None` all pictures, as OOD."""
@@ -116,8 +124,15 @@ class _Shards:
         return _image_set(set_name, samples, names)
 
     def hard_split(self, number: int) -> dict[str, Any]:
-        split: dict[str, Any] = self.index["hard_splits"][str(number)]
-        return split
+        return self._entry("hard_splits", str(number))
+
+    def _entry(self, section: str, name: str) -> dict[str, Any]:
+        try:
+            entry: dict[str, Any] = self.index[section][name]
+        except KeyError as error:
+            msg = f"benchmark.json in {self.folder} lists no {section} {name}: build the shards again."
+            raise DataError(msg) from error
+        return entry
 
 
 def _image_set(name: str, samples: Sequence[ShardSample], class_names: Sequence[str] | None) -> ImageSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,14 +43,19 @@ def read_shard(path: Path, sha256: str | None = None, image_extension: str = "we
             "install the package again, or build the shards again."
         )
         raise DataError(msg)
-    dataset = webdataset.WebDataset(
-        str(path), shardshuffle=False, empty_check=False, handler=webdataset.reraise_exception
+    dataset = webdataset.WebDataset(  # a list, since braces in a bare path would be expanded
+        [str(path)], shardshuffle=False, empty_check=False, handler=webdataset.reraise_exception
     )
     try:
-        return [_sample(path, raw, image_extension) for raw in dataset]
+        samples = [_sample(path, raw, image_extension) for raw in dataset]
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         msg = f"Shard {path} cannot be read ({error}): copy or build it again."
         raise DataError(msg) from error
+    keys = Counter(sample.key for sample in samples)
+    if twice := [key for key, count in keys.items() if count > 1]:
+        msg = f"Shard {path} holds several samples of one key ({', '.join(twice[:5])}): build the shard again."
+        raise DataError(msg)
+    return samples
 
 
 def _sample(path: Path, raw: dict[str, Any], image_extension: str) -> ShardSample:
