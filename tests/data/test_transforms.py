@@ -1,0 +1,176 @@
+"""Pictures to tensors: open_clip's own test transform, and augmentation that remembers nothing."""
+
+from __future__ import annotations
+
+import io
+import random
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from helpers import SPEC, encoded, picture
+from PIL import Image
+
+from negprompt.data.base import Augmentation
+from negprompt.data.transforms import crop_box, decode, train_image
+from negprompt.data.transforms import test_image as pixels_of
+from negprompt.errors import DataError
+from negprompt.types import ImageSpec, SampleIndex
+
+# --- decoding ------------------------------------------------------------------------------------------------------
+
+
+def png(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def colour(encoded_image, place=(0, 0)):
+    image = decode(encoded_image, "key", "set")
+    assert image.mode == "RGB"
+    return image.getpixel(place)
+
+
+def test_lossless_pictures_come_back_pixel_for_pixel():
+    image = picture(0.3, 1)
+    assert np.array_equal(np.array(decode(encoded(image), "key", "set")), np.array(image))
+
+
+@pytest.mark.parametrize(
+    ("pixel", "expected"),
+    [((255, 0, 0, 255), (255, 0, 0)), ((255, 0, 0, 0), (255, 255, 255)), ((0, 0, 0, 128), (127, 127, 127))],
+)
+def test_transparent_pixels_lie_on_white(pixel, expected):
+    assert colour(png(Image.new("RGBA", (4, 4), pixel))) == expected
+
+
+def test_grey_pictures_have_three_equal_channels():
+    assert colour(png(Image.new("L", (4, 4), 77))) == (77, 77, 77)
+
+
+def test_grey_with_transparency_lies_on_white():
+    assert colour(png(Image.new("LA", (4, 4), (10, 0)))) == (255, 255, 255)
+
+
+def palette_picture():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    return image
+
+
+def test_palette_pictures_show_their_colours():
+    assert colour(png(palette_picture())) == (10, 20, 30)
+
+
+def test_the_transparent_entry_of_a_palette_lies_on_white():
+    assert colour(png(palette_picture(), transparency=1)) == (255, 255, 255)
+
+
+def test_cmyk_pictures_become_rgb():
+    buffer = io.BytesIO()
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(buffer, "JPEG", quality=100)
+    red, green, blue = colour(buffer.getvalue())
+    assert red > 200
+    assert max(green, blue) < 80
+
+
+@pytest.mark.parametrize("damage", [b"", b"<html>not found</html>", encoded(picture(0.1, 1))[:60]])
+def test_a_corrupt_picture_is_named_with_its_set(damage):
+    with pytest.raises(DataError, match="Picture 'bell-3' of icons/train is corrupt"):
+        decode(damage, "bell-3", "icons/train")
+
+
+def test_a_png_that_ends_early_is_corrupt():
+    whole = png(picture(0.1, 1, (100, 100)))
+    with pytest.raises(DataError, match="is corrupt"):
+        decode(whole[: len(whole) // 2], "key", "set")
+
+
+# --- the test transform --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(32, 32), (36, 40), (97, 61), (20, 25), (5, 120)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_the_test_transform_is_open_clips_own(size, interpolation):
+    spec = ImageSpec(32, SPEC.mean, SPEC.std, interpolation)
+    theirs = open_clip.image_transform(32, is_train=False, mean=spec.mean, std=spec.std, interpolation=interpolation)
+    image = picture(0.4, 2, size)
+    assert float((pixels_of(image, spec) - theirs(image)).abs().max()) < 1e-6
+
+
+def test_pixels_are_normalised_per_channel():
+    spec = ImageSpec(8, (0.5, 0.25, 0.0), (0.5, 0.25, 2.0), "bicubic")
+    white = pixels_of(Image.new("RGB", (8, 8), "white"), spec)
+    assert white[:, 0, 0].tolist() == [1.0, 3.0, 0.5]
+
+
+# --- augmentation --------------------------------------------------------------------------------------------------
+
+
+def augmented(seed=1, epoch=0, row=0, image=None, **settings):
+    return train_image(image or picture(0.2, 3), SPEC, Augmentation(**settings), seed, SampleIndex(row, epoch))
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_row():
+    first = augmented(seed=0, epoch=2, row=5)
+    for generator in (random.seed, np.random.seed, torch.manual_seed):  # the global states have no say
+        generator(7)
+    assert torch.equal(augmented(seed=0, epoch=2, row=5), first)
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"epoch": 1}, {"row": 1}])
+def test_each_of_seed_epoch_and_row_changes_the_view(change):
+    assert not torch.equal(augmented(), augmented(**change))
+
+
+def test_a_full_crop_without_a_flip_is_the_resized_picture():
+    image = picture(0.2, 3, (32, 32))
+    settings = {"scale_min": 1.0, "scale_max": 1.0, "flip": 0.0}
+    views = [augmented(epoch=epoch, image=image, **settings) for epoch in range(40)]
+    assert any(torch.equal(view, pixels_of(image, SPEC)) for view in views)
+
+
+def test_flips_happen_as_often_as_asked_for():
+    image = Image.new("RGB", (32, 32), "black")
+    image.paste("white", (16, 0, 32, 32))
+
+    def bright_right(flip):
+        views = [augmented(epoch=epoch, image=image, flip=flip, scale_min=0.9) for epoch in range(200)]
+        return sum(float(view[:, :, -1].mean()) > float(view[:, :, 0].mean()) for view in views)
+
+    assert bright_right(0.0) == 200
+    assert bright_right(1.0) == 0
+    assert 75 < bright_right(0.5) < 125
+
+
+@pytest.mark.parametrize("size", [(40, 40), (30, 90), (90, 30), (1, 50), (3, 3)])
+def test_crops_lie_within_the_picture(size):
+    height, width = size
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        top, left, crop_height, crop_width = crop_box(height, width, Augmentation(), rng)
+        assert top >= 0
+        assert left >= 0
+        assert crop_height >= 1
+        assert crop_width >= 1
+        assert top + crop_height <= height
+        assert left + crop_width <= width
+
+
+def test_crops_keep_the_areas_and_shapes_asked_for():
+    rng = np.random.default_rng(0)
+    boxes = [crop_box(500, 500, Augmentation(scale_min=0.3, scale_max=0.6), rng) for _ in range(500)]
+    areas = np.array([height * width / 250000 for _, _, height, width in boxes])
+    ratios = np.array([width / height for _, _, height, width in boxes])
+    assert 0.295 < areas.min() < 0.31
+    assert 0.59 < areas.max() < 0.605
+    assert areas.mean() == pytest.approx(0.45, abs=0.015)
+    assert 0.74 < ratios.min() < 0.78
+    assert 1.29 < ratios.max() < 1.35
+
+
+def test_a_picture_too_narrow_for_any_crop_gives_its_centre_square():
+    box = crop_box(10, 1000, Augmentation(scale_min=1.0), np.random.default_rng(0))
+    assert box == (0, 495, 10, 10)
