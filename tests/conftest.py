@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,3 +66,17 @@ def refuse_remote(host: object) -> None:
     name = host.decode() if isinstance(host, bytes) else host
     if name not in LOCAL_HOSTS and not str(name).startswith("127."):
         raise RuntimeError(f"A test tried to reach {name}: tests run without a network.")
+
+
+@pytest.fixture(scope="session")
+def icons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of twenty classes in the format of `icons`."""
+    from helpers import write_benchmark  # noqa: PLC0415 -- open_clip is slow to import, most tests need none
+
+    return write_benchmark(tmp_path_factory.mktemp("icons"))
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the histograms, which take longer than a small run."""
+    monkeypatch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)

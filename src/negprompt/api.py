@@ -30,7 +30,7 @@ from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
 from negprompt.scores.choice import ScoreChoice
 from negprompt.settings import settings_target
-from negprompt.training.trainer import CHECKPOINT, TrainerSettings, fit_trainer, run_trainer
+from negprompt.training.trainer import CHECKPOINT, TrainerSettings, fit_trainer, interruptible, run_trainer
 from negprompt.types import PromptBundle
 
 log = logging.getLogger(__name__)
@@ -259,10 +259,8 @@ def _fit(request: Request, module: PromptLearning, data: lightning.LightningData
     resume = checkpoint.is_file() and request.resume == "auto"
     if resume:
         log.info("Going on from %s", checkpoint)
-    try:
+    with interruptible():
         trainer.fit(module, data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
-    except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
-        raise KeyboardInterrupt from stop
     return int(trainer.global_step)
 
 
@@ -298,10 +296,9 @@ def _evaluate(
     split = bench.split
     functions = {name: score.function for name, score in scores.items()}
     module = PromptEvaluation(bench.backbone, bundle, split.class_names, functions, ["id", *split.ood])
-    try:
-        run_trainer(request.trainer).test(module, bench.test_datamodule(), verbose=False)
-    except SystemExit as stop:  # Lightning turns Ctrl-C into an exit
-        raise KeyboardInterrupt from stop
+    data = bench.test_datamodule()
+    with interruptible():
+        run_trainer(request.trainer).test(module, data, verbose=False)
     records = module.records()
     id_record = records.pop("id")
     folder.write_bytes("scores.npz", scores_npz(id_record, records, list(scores), split))

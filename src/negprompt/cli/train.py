@@ -9,11 +9,14 @@ from rich.console import Console
 from negprompt import api
 from negprompt.cli.build import build_request
 from negprompt.reports.tables import run_table
+from negprompt.runs.folder import RunFolder
 
 
 def check(config: dict[str, Any]) -> None:
     """Refuse bad settings before anything runs."""
-    build_request(config).check()
+    request = build_request(config)
+    request.check()
+    RunFolder(request.runs_dir / "_hydra").create()  # Hydra makes it too, but does not explain why it cannot
 
 
 def job(config: dict[str, Any]) -> None:

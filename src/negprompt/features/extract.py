@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from negprompt.backbones.base import FrozenBackbone
+from negprompt.training.trainer import interruptible
 from negprompt.types import Batch
 
 
@@ -31,5 +32,6 @@ def extract(backbone: FrozenBackbone, trainer: lightning.Trainer, loader: DataLo
         trainer: says where to run and shows progress.
         loader: pictures in order.
     """
-    batches = trainer.predict(FeatureExtraction(backbone), loader) or []
+    with interruptible():
+        batches = trainer.predict(FeatureExtraction(backbone), loader) or []
     return torch.cat([batch for batch in batches if isinstance(batch, Tensor)])

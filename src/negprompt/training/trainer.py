@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,6 +52,21 @@ def fit_trainer(
 def run_trainer(settings: TrainerSettings) -> lightning.Trainer:
     """A trainer for predict and test loops; it cannot write a checkpoint."""
     return _trainer(settings, enable_checkpointing=False)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C out of a loop as KeyboardInterrupt: Lightning makes an exit of it and ignores every later one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 def _trainer(
