@@ -2,95 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 import yaml
 
-from negprompt.backbones.base import BackboneSettings
-from negprompt.data.base import IDSets, OODSets, load_split
-from negprompt.errors import ConfigError, NegPromptError
+from negprompt.data.base import load_split
+from negprompt.errors import NegPromptError
 from negprompt.evaluation.module import PromptEvaluation
-from negprompt.evaluation.results import id_accuracy, score_metrics, scores_npz
-from negprompt.features.settings import FeatureSettings
+from negprompt.evaluation.results import run_metrics, scores_npz
 from negprompt.features.workbench import Workbench
-from negprompt.methods.base import MethodSettings, PromptLearning
+from negprompt.methods.base import PromptLearning
 from negprompt.prompts import bundle as bundles
 from negprompt.reports.figures import score_histograms
-from negprompt.runs.folder import RunFolder, request_hash, run_name
+from negprompt.request import SCHEMA, Request
+from negprompt.runs.folder import RunFolder
 from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
-from negprompt.scores.choice import ScoreChoice
 from negprompt.settings import settings_target
-from negprompt.training.trainer import CHECKPOINT, TrainerSettings, fit_trainer, interruptible, run_trainer
+from negprompt.tracking.wandb import Logger, log_results, tracked
+from negprompt.training.trainer import CHECKPOINT, fit_trainer, interruptible, run_trainer
 from negprompt.types import PromptBundle
 
 log = logging.getLogger(__name__)
-
-SCHEMA = 1
-"""Number of the result format; part of every request hash, raised when equal requests would give other results."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything a run is: two equal requests are the same run and share a folder.
-
-    `scores` may be cut to what the method provides where `cut_scores` is set; `stage_scores` evaluate stage 1.
-    `config` is the configuration the request was made from, kept in the folder's config.yaml.
-    """
-
-    seed: int
-    backbone: BackboneSettings
-    data: IDSets
-    ood: OODSets
-    method: MethodSettings
-    scores: Mapping[str, ScoreChoice]
-    stage_scores: Mapping[str, ScoreChoice]
-    features: FeatureSettings
-    trainer: TrainerSettings
-    runs_dir: Path
-    cut_scores: bool = False
-    resume: Literal["auto", "never"] = "auto"
-    command: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    def check(self) -> None:
-        """Refuse what cannot work together before anything is loaded.
-
-        Raises:
-            ConfigError: a score needs what the method does not provide, or class-specific contexts meet new names.
-        """
-        self.chosen_scores()
-        if self.method.class_specific and self.data.class_fraction < 1:
-            msg = (
-                f"data.class_fraction={self.data.class_fraction} tests names that were never trained on, which "
-                "class-specific contexts do not have: set method.class_specific=false or data.class_fraction=1.0."
-            )
-            raise ConfigError(msg)
-
-    def chosen_scores(self) -> dict[str, ScoreChoice]:
-        """Scores of this run.
-
-        Raises:
-            ConfigError: a score needs what the method does not provide.
-        """
-        fitting = {name: score for name, score in self.scores.items() if score.needs <= self.method.provides}
-        for name, score in self.scores.items():
-            if name not in fitting and not self.cut_scores:
-                msg = (
-                    f"score={name} needs {', '.join(sorted(score.needs))} prompts and method={self.method.name} has "
-                    f"none: choose a method that learns them (method=negprompt) or another score."
-                )
-                raise ConfigError(msg)
-        return fitting
 
 
 class Finished(NamedTuple):
@@ -131,10 +72,9 @@ def train(request: Request) -> Finished:
             computed before stays for the next attempt.
     """
     request.check()
-    scores = request.chosen_scores()
     bench = _workbench(request)
     given = _given_prompts(request, bench)
-    folder = _folder(request, scores, bench, given)
+    folder = RunFolder(request.runs_dir / request.run_name(bench, given))
     if folder.is_done and request.resume == "auto":
         log.info("Finished before: %s", folder.path)
         return Finished(folder.path, json.loads((folder.path / "metrics.json").read_text()), reused=True)
@@ -142,34 +82,23 @@ def train(request: Request) -> Finished:
     folder.mark_started()
     folder.write_bytes("config.yaml", yaml.safe_dump(dict(request.config), sort_keys=False).encode())
     with log_to(folder.path / "log.txt"):
-        return _run(request, scores, bench, given, folder)
+        return _run(request, bench, given, folder)
 
 
-def _run(
-    request: Request,
-    scores: Mapping[str, ScoreChoice],
-    bench: Workbench,
-    given: PromptBundle | None,
-    folder: RunFolder,
-) -> Finished:
+def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder: RunFolder) -> Finished:
     """All phases of one run; whatever ends it early is kept in FAILED.json."""
     clock = Clock()
     try:
         stage1, positive = _positive_prompts(request, given, bench)
         lightning.seed_everything(request.seed, verbose=False)
         module = request.method.module(bench.backbone, bench.train_class_names, request.seed, positive)
-        if request.method.optimizer is not None:
-            with clock.phase("image_features"):
-                datamodule = bench.train_datamodule(request.method.optimizer.batch_size)
-            log.info("training %s ...", request.method.name)
-            with clock.phase("training"):
-                steps = _fit(request, module, datamodule, folder)
-        else:
-            steps = 0
-        bundle = _bundle(request, bench, module, folder, stage1, steps)
-        folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
-        with clock.phase("evaluation"):
-            metrics = _evaluate(request, scores, bench, bundle, folder)
+        with tracked(request.logger, folder.path, request.config) as logger:
+            steps = _fit(request, module, bench, folder, logger, clock)
+            bundle = _bundle(request, bench, module, folder, stage1, steps)
+            folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
+            with clock.phase("evaluation"):
+                metrics = _evaluate(request, bench, bundle, folder)
+            log_results(logger, metrics)
     except (KeyboardInterrupt, Exception) as error:
         with suppress(NegPromptError):  # a full disk must not hide what went wrong first
             folder.mark_failed(request.method.name, error)
@@ -188,11 +117,10 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
         output: folder for metrics.json, scores.npz and figures.
     """
     bundle = bundles.load(run)
-    scores = request.chosen_scores()
     bench = _workbench(request)
     folder = RunFolder(output)
     folder.create()
-    return _evaluate(request, scores, bench, bundle, folder)
+    return _evaluate(request, bench, bundle, folder)
 
 
 def _workbench(request: Request) -> Workbench:
@@ -211,26 +139,6 @@ def _given_prompts(request: Request, bench: Workbench) -> PromptBundle | None:
     return bundle
 
 
-def _folder(
-    request: Request, scores: Mapping[str, ScoreChoice], bench: Workbench, given: PromptBundle | None
-) -> RunFolder:
-    """The folder of a request: its hash covers what can change a result, and nothing else."""
-    payload = {
-        "schema": SCHEMA,
-        "seed": request.seed,
-        "backbone": {"name": request.backbone.name, "weights_sha256": bench.weights_sha256},
-        "data": request.data.hash_payload(),
-        "split_sha256": bench.split.sha256,
-        "method": request.method.hash_payload(),
-        "positive_prompts": None if given is None else hashlib.sha256(bundles.to_bytes(given)).hexdigest(),
-        "scores": {name: dict(score.node) for name, score in scores.items()},
-        "features": request.features.hash_payload(),
-        "trainer": request.trainer.hash_payload(),
-    }
-    name = run_name(request.data.name, request.method.name, request.backbone.name, request.seed, request_hash(payload))
-    return RunFolder(request.runs_dir / name)
-
-
 def _positive_prompts(
     request: Request, given: PromptBundle | None, bench: Workbench
 ) -> tuple[str | None, PromptBundle | None]:
@@ -247,19 +155,25 @@ def _positive_prompts(
     return bundle.metadata["run"], bundle
 
 
-def _fit(request: Request, module: PromptLearning, data: lightning.LightningDataModule, folder: RunFolder) -> int:
-    """Train, going on from the last checkpoint where there is one; returns the number of steps."""
+def _fit(
+    request: Request, module: PromptLearning, bench: Workbench, folder: RunFolder, logger: Logger | None, clock: Clock
+) -> int:
+    """Train, going on from the last checkpoint where there is one; returns the number of steps, 0 for zero-shot."""
     recipe = request.method.optimizer
     if recipe is None:
-        msg = f"method={request.method.name} has no optimizer."
-        raise ConfigError(msg)
+        return 0
+    with clock.phase("image_features"):
+        data = bench.train_datamodule(recipe.batch_size)
     epochs = recipe.num_epochs(len(data.train_dataloader()))
-    trainer = fit_trainer(request.trainer, folder.path, epochs, lambda rows: folder.write_bytes("metrics.csv", rows))
+    trainer = fit_trainer(
+        request.trainer, folder.path, epochs, lambda rows: folder.write_bytes("metrics.csv", rows), logger
+    )
     checkpoint = folder.path / "checkpoints" / f"{CHECKPOINT}.ckpt"
     resume = checkpoint.is_file() and request.resume == "auto"
     if resume:
         log.info("Going on from %s", checkpoint)
-    with interruptible():
+    log.info("training %s ...", request.method.name)
+    with clock.phase("training"), interruptible():
         trainer.fit(module, data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
     return int(trainer.global_step)
 
@@ -289,11 +203,9 @@ def _bundle(
     return PromptBundle(positive, negative, metadata)
 
 
-def _evaluate(
-    request: Request, scores: Mapping[str, ScoreChoice], bench: Workbench, bundle: PromptBundle, folder: RunFolder
-) -> dict[str, Any]:
+def _evaluate(request: Request, bench: Workbench, bundle: PromptBundle, folder: RunFolder) -> dict[str, Any]:
     """Run the test loop and write scores.npz, metrics.json and the histograms of the first score."""
-    split = bench.split
+    split, scores = bench.split, request.chosen_scores()
     functions = {name: score.function for name, score in scores.items()}
     module = PromptEvaluation(bench.backbone, bundle, split.class_names, functions, ["id", *split.ood])
     data = bench.test_datamodule()
@@ -302,25 +214,7 @@ def _evaluate(
     records = module.records()
     id_record = records.pop("id")
     folder.write_bytes("scores.npz", scores_npz(id_record, records, list(scores), split))
-    metrics = {
-        "schema": SCHEMA,
-        "benchmark": request.data.name,
-        "method": bundle.metadata["method"],
-        "backbone": request.backbone.name,
-        "seed": bundle.metadata["seed"],
-        "num_shots": bundle.metadata["num_shots"],
-        "class_fraction": bundle.metadata["class_fraction"],
-        "num_classes": len(split.class_names),
-        "num_negatives": 0 if bundle.negative is None else bundle.negative.shape[-3],
-        "positive_prompts": bundle.metadata["positive_prompts"],
-        "split_sha256": split.sha256,
-        "class_names_sha256": bundles.class_names_sha256(split.class_names),
-        "weights_sha256": bench.weights_sha256,
-        "steps": bundle.metadata["steps"],
-        "id_accuracy": id_accuracy(id_record),
-        "dropped_samples": 0,
-        "scores": score_metrics(id_record, records, list(scores)),
-    }
+    metrics = run_metrics(id_record, records, list(scores), split, bundle)
     folder.write_json("metrics.json", metrics)
     headline = next(iter(scores))
     score_histograms(

@@ -10,20 +10,21 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from negprompt.api import Request
 from negprompt.backbones.base import BackboneSettings
 from negprompt.cli.explain import config_error
 from negprompt.data.base import IDSets, OODSets
 from negprompt.errors import ConfigError, nearest
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.base import MethodSettings
+from negprompt.request import Request
 from negprompt.scores.choice import ScoreChoice, choose
 from negprompt.settings import Settings
+from negprompt.tracking.wandb import LoggerSettings
 from negprompt.training.trainer import TrainerSettings
 
 Kind = TypeVar("Kind", bound=Settings)
 _TARGET = "_target_"
-GROUPS = ("backbone", "data", "ood", "method", "score", "stage_score", "features", "trainer", "paths")
+GROUPS = ("backbone", "data", "ood", "method", "score", "stage_score", "features", "trainer", "logger", "paths")
 
 
 class Paths(Settings):
@@ -66,6 +67,7 @@ def build_request(config: Mapping[str, Any]) -> Request:
         stage_scores=stage_scores,
         features=settings(FeatureSettings, config["features"], "features"),
         trainer=settings(TrainerSettings, config["trainer"], "trainer"),
+        logger=settings(LoggerSettings, config["logger"], "logger"),
         runs_dir=Path(paths.runs_dir),
         cut_scores=cut,
         resume=top.resume,

@@ -10,7 +10,8 @@ import numpy as np
 
 from negprompt.evaluation.recorder import SetRecord
 from negprompt.metrics.functional import ood_metrics
-from negprompt.types import Split
+from negprompt.prompts.bundle import class_names_sha256
+from negprompt.types import PromptBundle, Split
 
 _COUNTS = ("n_id", "n_ood")
 
@@ -51,3 +52,25 @@ def scores_npz(id_record: SetRecord, ood: Mapping[str, SetRecord], score_names: 
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
+
+
+def run_metrics(
+    id_record: SetRecord, ood: Mapping[str, SetRecord], score_names: Sequence[str], split: Split, bundle: PromptBundle
+) -> dict[str, Any]:
+    """Content of metrics.json (contract: run folder)."""
+    learned = bundle.metadata
+    return {
+        "schema": learned["schema"],
+        "benchmark": split.name,
+        **{key: learned[key] for key in ("method", "backbone", "seed", "num_shots", "class_fraction")},
+        "num_classes": len(split.class_names),
+        "num_negatives": 0 if bundle.negative is None else bundle.negative.shape[-3],
+        "positive_prompts": learned["positive_prompts"],
+        "split_sha256": split.sha256,
+        "class_names_sha256": class_names_sha256(split.class_names),
+        "weights_sha256": learned["weights_sha256"],
+        "steps": learned["steps"],
+        "id_accuracy": id_accuracy(id_record),
+        "dropped_samples": 0,
+        "scores": score_metrics(id_record, ood, score_names),
+    }

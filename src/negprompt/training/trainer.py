@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import lightning
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from pydantic import Field
 
 from negprompt.settings import Settings
@@ -32,9 +33,16 @@ class TrainerSettings(Settings):
 
 
 def fit_trainer(
-    settings: TrainerSettings, folder: Path, num_epochs: int, write_csv: Callable[[bytes], None]
+    settings: TrainerSettings,
+    folder: Path,
+    num_epochs: int,
+    write_csv: Callable[[bytes], None],
+    logger: Logger | None = None,
 ) -> lightning.Trainer:
-    """A trainer that keeps `checkpoints/last.ckpt` and `metrics.csv` of a run folder up to date at every epoch."""
+    """A trainer that keeps `checkpoints/last.ckpt` and `metrics.csv` of a run folder up to date at every epoch.
+
+    `logger` gets the same curves, where one is given.
+    """
     checkpoint = ModelCheckpoint(
         dirpath=folder / "checkpoints", filename=CHECKPOINT, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -46,12 +54,13 @@ def fit_trainer(
         plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
+        logger=logger or False,
     )
 
 
 def run_trainer(settings: TrainerSettings) -> lightning.Trainer:
     """A trainer for predict and test loops; it cannot write a checkpoint."""
-    return _trainer(settings, enable_checkpointing=False)
+    return _trainer(settings, enable_checkpointing=False, logger=False)
 
 
 @contextmanager
@@ -78,7 +87,6 @@ def _trainer(
         precision=settings.precision,
         enable_progress_bar=settings.progress_bar,
         callbacks=callbacks,
-        logger=False,
         enable_model_summary=False,
         deterministic="warn",
         use_distributed_sampler=False,

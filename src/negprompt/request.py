@@ -1,0 +1,101 @@
+"""A run as an object: everything that can change its result, checked, and the folder name that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from negprompt.backbones.base import BackboneSettings
+from negprompt.data.base import IDSets, OODSets
+from negprompt.errors import ConfigError
+from negprompt.features.settings import FeatureSettings
+from negprompt.features.workbench import Workbench
+from negprompt.methods.base import MethodSettings
+from negprompt.prompts import bundle as bundles
+from negprompt.runs.folder import request_hash, run_name
+from negprompt.scores.choice import ScoreChoice
+from negprompt.tracking.wandb import LoggerSettings
+from negprompt.training.trainer import TrainerSettings
+from negprompt.types import PromptBundle
+
+SCHEMA = 1
+"""Number of the result format; part of every request hash, raised when equal requests would give other results."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a run is: two equal requests are the same run and share a folder.
+
+    `scores` may be cut to what the method provides where `cut_scores` is set; `stage_scores` evaluate stage 1.
+    `config` is the configuration the request was made from, kept in the folder's config.yaml.
+    """
+
+    seed: int
+    backbone: BackboneSettings
+    data: IDSets
+    ood: OODSets
+    method: MethodSettings
+    scores: Mapping[str, ScoreChoice]
+    stage_scores: Mapping[str, ScoreChoice]
+    features: FeatureSettings
+    trainer: TrainerSettings
+    runs_dir: Path
+    logger: LoggerSettings = field(default_factory=LoggerSettings)
+    cut_scores: bool = False
+    resume: Literal["auto", "never"] = "auto"
+    command: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Refuse what cannot work together before anything is loaded.
+
+        Raises:
+            ConfigError: a score needs what the method does not provide, or class-specific contexts meet new names.
+        """
+        self.chosen_scores()
+        if self.method.class_specific and self.data.class_fraction < 1:
+            msg = (
+                f"data.class_fraction={self.data.class_fraction} tests names that were never trained on, which "
+                "class-specific contexts do not have: set method.class_specific=false or data.class_fraction=1.0."
+            )
+            raise ConfigError(msg)
+
+    def chosen_scores(self) -> dict[str, ScoreChoice]:
+        """Scores of this run.
+
+        Raises:
+            ConfigError: a score needs what the method does not provide.
+        """
+        fitting = {name: score for name, score in self.scores.items() if score.needs <= self.method.provides}
+        for name, score in self.scores.items():
+            if name not in fitting and not self.cut_scores:
+                msg = (
+                    f"score={name} needs {', '.join(sorted(score.needs))} prompts and method={self.method.name} has "
+                    f"none: choose a method that learns them (method=negprompt) or another score."
+                )
+                raise ConfigError(msg)
+        return fitting
+
+    def run_name(self, bench: Workbench, given: PromptBundle | None) -> str:
+        """Path of the run below `runs_dir`: its hash covers what can change a result, and nothing else.
+
+        Args:
+            bench: the loaded backbone and benchmark.
+            given: positive prompts that the request names, None where stage 1 is the request's own.
+        """
+        payload = {
+            "schema": SCHEMA,
+            "seed": self.seed,
+            "backbone": {"name": self.backbone.name, "weights_sha256": bench.weights_sha256},
+            "data": self.data.hash_payload(),
+            "split_sha256": bench.split.sha256,
+            "method": self.method.hash_payload(),
+            "positive_prompts": None if given is None else hashlib.sha256(bundles.to_bytes(given)).hexdigest(),
+            "scores": {name: dict(score.node) for name, score in self.chosen_scores().items()},
+            "features": self.features.hash_payload(),
+            "trainer": self.trainer.hash_payload(),
+        }
+        return run_name(self.data.name, self.method.name, self.backbone.name, self.seed, request_hash(payload))
