@@ -71,7 +71,7 @@ def refuse_remote(host: object) -> None:
 @pytest.fixture(scope="session")
 def icons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of twenty classes in the format of `icons`."""
-    from helpers import write_benchmark  # noqa: PLC0415 -- open_clip is slow to import, most tests need none
+    from helpers import write_benchmark  # here, since open_clip is slow to import and most tests need none
 
     return write_benchmark(tmp_path_factory.mktemp("icons"))
 
