@@ -12,7 +12,7 @@ def cosine_across_classes(negative_text: Tensor) -> Tensor:
         negative_text: unit text features (K, P, D).
 
     Returns:
-        Scalar in [-1, 1]; 1.0 for a single class, where there is nothing to compare.
+        Scalar in [-1, 1]; 0 for a single class, where there is nothing to compare.
 
     Example:
         >>> import torch
@@ -21,7 +21,7 @@ def cosine_across_classes(negative_text: Tensor) -> Tensor:
     """
     classes, negatives, _ = negative_text.shape
     if classes == 1:
-        return negative_text.new_ones(())
+        return negative_text.new_zeros(())
     per_class = negative_text.sum(1)
     everything = per_class.sum(0).square().sum()
     within = per_class.square().sum()
