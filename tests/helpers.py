@@ -181,7 +181,7 @@ def scores(*names: str) -> dict[str, ScoreChoice]:
 
 
 def coop(**changes: Any) -> CoOpSettings:
-    recipe = OptimizerSettings(lr=0.02, epochs=3, batch_size=16)
+    recipe = OptimizerSettings(lr=2e-4, epochs=3, batch_size=16)
     return CoOpSettings(**{"name": "coop", "optimizer": recipe, **changes})
 
 
@@ -201,7 +201,7 @@ def two_stage(**changes: Any) -> NegPromptSettings:
     positive = changes.pop("positive", None) or coop(**{key: changes[key] for key in shared if key in changes})
     defaults = {
         "name": "negprompt",
-        "optimizer": OptimizerSettings(lr=0.02, epochs=3, batch_size=16),
+        "optimizer": OptimizerSettings(lr=1e-3, epochs=3, batch_size=16),
         "negative_noise": 0.02,
         "nis": "multilabel_margin",
         "nnd_weight": 1.0,
