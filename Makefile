@@ -42,10 +42,11 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # Each stamp is redone when a requirement changes. Installed in place, so that the checkout's own files run.
+# Every extra brings the plain installation and dev brings test, so their stamps need no second install.
 $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip
 	$(BIN)/pip install -q -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-%: $(REQUIREMENTS) | $(BIN)/pip
 	$(BIN)/pip install -q -c constraints.txt -e ".[$*]"
-	@touch $@
+	@touch $@ $(VENV)/.installed $(if $(filter dev,$*),$(VENV)/.installed-test)
