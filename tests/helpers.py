@@ -130,14 +130,15 @@ def write_benchmark(
             for member in sample(f"{part}-{name}-{place}", name, encoded(picture(hues[name], 10 * number + place)))
         ]
     for number, (ood, names) in enumerate(OOD_NAMES.items()):
-        for part in ("val", "test"):
+        for part_number, part in enumerate(("val", "test")):
+            first = 1000 + 100 * ood_seed + 50 * part_number
             content[f"{ood}_{part}.tar"] = [
                 member
                 for place in range(OOD_PICTURES)
                 for member in sample(
                     f"{ood}-{part}-{place}",
                     names[place % len(names)],
-                    encoded(picture(0.03 + 0.2 * number, 1000 + 100 * ood_seed + place, (33, 33))),
+                    encoded(picture(0.03 + 0.2 * number, first + place, (33, 33))),
                 )
             ]
     content |= shards
