@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LOADER_MARK = "Original Traceback"
+_LISTED, _CLOSEST = 30, 8
+
 
 class NegPromptError(Exception):
     """Base of all errors that are shown as one message, without a traceback."""
+
+    def __init__(self, message: str = "") -> None:
+        if _LOADER_MARK in message:  # torch hands an error of a loader process on with its traceback in the message
+            message = message.strip().rpartition("\n")[2].partition(": ")[2]
+        super().__init__(message)
 
 
 class ConfigError(NegPromptError):
@@ -31,13 +39,20 @@ class RunError(NegPromptError):
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:
-    """Name the allowed values and the one that looks most like `given`, for the end of an error message.
+    """Name the value that looks most like `given` and those allowed, for the end of an error message.
+
+    Where there are many, only the closest are named.
 
     Example:
         >>> nearest("tiny_rm", ["tiny_rn", "tiny_vit"])
-        "allowed: tiny_rn, tiny_vit; did you mean 'tiny_rn'?"
+        "did you mean 'tiny_rn'? Allowed: tiny_rn, tiny_vit"
+        >>> nearest("x", ["tiny_rn", "tiny_vit"])
+        'allowed: tiny_rn, tiny_vit'
     """
     options = sorted(allowed)
-    matches = difflib.get_close_matches(given, options, n=1, cutoff=0.5)
-    hint = f"; did you mean '{matches[0]}'?" if matches else ""
-    return f"allowed: {', '.join(options)}{hint}"
+    matches = difflib.get_close_matches(given, options, n=_CLOSEST, cutoff=0.5)
+    hint = f"did you mean '{matches[0]}'? Allowed" if matches else "allowed"
+    if len(options) <= _LISTED:
+        return f"{hint}: {', '.join(options)}"
+    shown = [*matches, *(option for option in options if option not in matches)][:_CLOSEST]
+    return f"{hint}: {', '.join(shown)} and {len(options) - len(shown)} more"

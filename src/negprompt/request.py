@@ -50,10 +50,11 @@ class Request:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Refuse what cannot work together before anything is loaded.
+        """Refuse what cannot work together, or not on this machine, before anything is loaded.
 
         Raises:
             ConfigError: a score needs what the method does not provide, or class-specific contexts meet new names.
+            NegPromptError: what one of the settings refuses.
         """
         self.chosen_scores()
         if self.method.class_specific and self.data.class_fraction < 1:
@@ -62,6 +63,8 @@ class Request:
                 "class-specific contexts do not have: set method.class_specific=false or data.class_fraction=1.0."
             )
             raise ConfigError(msg)
+        for part in (self.trainer, self.backbone, self.data, self.ood, self.method):
+            part.check()
 
     def chosen_scores(self) -> dict[str, ScoreChoice]:
         """Scores of this run.

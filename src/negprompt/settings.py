@@ -22,6 +22,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def check(self) -> None:
+        """Refuse what can be seen to fail on this machine, before anything is loaded or trained; by default nothing.
+
+        Raises:
+            NegPromptError: names the setting and the fix.
+        """
+
     def hash_payload(self) -> dict[str, Any]:
         """All values that can change a result, as JSON values: what the run folder's hash covers."""
         payload = self.model_dump(mode="json")

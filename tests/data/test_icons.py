@@ -87,7 +87,7 @@ def test_more_shots_than_pictures_name_the_class(root):
 
 
 def test_an_unknown_class_is_answered_with_the_nearest(root):
-    with pytest.raises(ConfigError, match=r"data\.class_names: unknown class 'ow'; .* did you mean 'owl'"):
+    with pytest.raises(ConfigError, match=r"data\.class_names: unknown class 'ow'; did you mean 'owl'"):
         load(root, class_names=["bell", "ow"])
 
 
@@ -121,7 +121,7 @@ def test_validation_twins_share_no_picture_with_the_test_sets(root):
 
 
 def test_an_unknown_ood_set_is_answered_with_the_nearest(root):
-    with pytest.raises(ConfigError, match=r"ood\.sets: unknown OOD set 'flag'; .* did you mean 'flags'"):
+    with pytest.raises(ConfigError, match=r"ood\.sets: unknown OOD set 'flag'; did you mean 'flags'"):
         ood(root, sets=["flag"])
 
 

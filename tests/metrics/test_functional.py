@@ -223,5 +223,5 @@ def test_an_empty_side_or_a_matrix_is_an_error(metric: str) -> None:
 
 
 def test_an_unknown_rule_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"rule='mmc' .*allowed: at_least, mcm; did you mean 'mcm'"):
+    with pytest.raises(ConfigError, match=r"rule='mmc' .*did you mean 'mcm'\? Allowed: at_least, mcm"):
         functional.fpr95_id_positive(np.array([1.0]), np.array([0.0]), rule="mmc")

@@ -256,7 +256,7 @@ def test_forms_are_chosen_by_name() -> None:
     [
         ({"nis": "joint_unifrom"}, r"method\.nis='joint_unifrom' is unknown.*did you mean 'joint_uniform'"),
         ({"npd": "atract"}, r"method\.npd='atract' is unknown.*did you mean 'attract'"),
-        ({"nnd": "pairs"}, r"method\.nnd='pairs' is unknown; allowed: mean_norm, pairwise"),
+        ({"nnd": "pairs"}, r"method\.nnd='pairs' is unknown; did you mean 'pairwise'\? Allowed: mean_norm, pairwise"),
     ],
 )
 def test_an_unknown_form_names_the_setting_and_the_nearest(setting: dict[str, str], message: str) -> None:

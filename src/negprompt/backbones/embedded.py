@@ -28,13 +28,17 @@ class EmbeddedSettings(BackboneSettings):
 
     text_path: Annotated[TextPath, Field(exclude=True)] = "auto"
 
-    def build(self) -> OpenClipBackbone:
-        """Load configuration and weights from the package."""
-        folder = _RESOURCES / self.name
-        if not (folder / _CONFIG).is_file():
+    def check(self) -> None:
+        """Refuse a name that the package has no weights of."""
+        if not (_RESOURCES / self.name / _CONFIG).is_file():
             known = [path.parent.name for path in _RESOURCES.glob(f"*/{_CONFIG}")]
             msg = f"backbone.name={self.name!r} is no embedded backbone; {nearest(self.name, known)}."
             raise BackboneError(msg)
+
+    def build(self) -> OpenClipBackbone:
+        """Load configuration and weights from the package."""
+        self.check()
+        folder = _RESOURCES / self.name
         config = json.loads((folder / _CONFIG).read_text())
         vocabulary = config["model_cfg"]["text_cfg"]["vocab_size"]
         try:

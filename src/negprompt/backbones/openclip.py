@@ -103,14 +103,19 @@ class OpenClipSettings(BackboneSettings):
     weights_dir: Annotated[str | None, Field(exclude=True)] = None
     text_path: Annotated[TextPath, Field(exclude=True)] = "auto"
 
-    def build(self) -> OpenClipBackbone:
-        """Load model and weights."""
+    def check(self) -> None:
+        """Refuse unknown models and tags, weights files that are not there, and activations that do not fit."""
         if self.model_name not in open_clip.list_models():
             msg = (
                 f"backbone.model_name={self.model_name!r} is no open_clip model; "
                 f"{nearest(self.model_name, open_clip.list_models())}."
             )
             raise BackboneError(msg)
+        self._local_weights()
+
+    def build(self) -> OpenClipBackbone:
+        """Load model and weights."""
+        self.check()
         local = self._local_weights()
         model = _create(self.model_name, local or self.pretrained, self._missing_weights)
         spec = _image_spec(self.model_name, self.pretrained)

@@ -24,7 +24,8 @@ from negprompt.training.trainer import TrainerSettings
 
 Kind = TypeVar("Kind", bound=Settings)
 _TARGET = "_target_"
-GROUPS = ("backbone", "data", "ood", "method", "score", "stage_score", "features", "trainer", "logger", "paths")
+_SCORES = ("score", "stage_score")
+GROUPS = ("backbone", "data", "ood", "method", *_SCORES, "features", "trainer", "logger", "paths")
 
 
 class Paths(Settings):
@@ -53,10 +54,14 @@ def build_request(config: Mapping[str, Any]) -> Request:
         if key not in (*Top.model_fields, *GROUPS):
             msg = f"unknown setting {key!r}; {nearest(key, (*Top.model_fields, *GROUPS))}."
             raise ConfigError(msg)
-    top = settings(Top, {key: config[key] for key in Top.model_fields}, "")
+    lacking = [key for key in GROUPS if key not in config and key not in _SCORES]
+    if lacking:
+        msg = f"{lacking[0]} is missing: set {lacking[0]}=..."
+        raise ConfigError(msg)
+    top = settings(Top, {key: config[key] for key in Top.model_fields if key in config}, "")
     paths = settings(Paths, config["paths"], "paths")
-    scores, cut = _scores(config["score"])
-    stage_scores, _ = _scores(config["stage_score"])
+    scores, cut = _scores(config.get("score", {}))
+    stage_scores, _ = _scores(config.get("stage_score", {}))
     return Request(
         seed=top.seed,
         backbone=target(BackboneSettings, config["backbone"], "backbone"),  # type: ignore[type-abstract]
@@ -81,7 +86,7 @@ def settings(cls: type[Kind], node: Mapping[str, Any], prefix: str) -> Kind:
     try:
         return cls.model_validate(dict(node))
     except ValidationError as error:
-        raise config_error(error, prefix) from error
+        raise config_error(error, prefix, cls) from error
 
 
 def target(base: type[Kind], node: Mapping[str, Any], prefix: str) -> Kind:
@@ -93,8 +98,21 @@ def target(base: type[Kind], node: Mapping[str, Any], prefix: str) -> Kind:
         raise ConfigError(msg)
     for key, value in values.items():
         if isinstance(value, Mapping) and _TARGET in value:
-            values[key] = target(Settings, value, f"{prefix}.{key}")
+            try:
+                values[key] = target(Settings, value, f"{prefix}.{key}")
+            except ConfigError:  # a value that was handed down is named where it was set
+                _refuse_own(cls, {name: given for name, given in values.items() if given is not value}, prefix)
+                raise
     return settings(cls, values, prefix)
+
+
+def _refuse_own(cls: type[Settings], values: Mapping[str, Any], prefix: str) -> None:
+    """Raise for a wrong value among `values`; a missing one says nothing here."""
+    try:
+        cls.model_validate(dict(values))
+    except ValidationError as error:
+        if any(detail["type"] != "missing" for detail in error.errors()):
+            raise config_error(error, prefix, cls) from error
 
 
 def imported(path: object, prefix: str) -> Any:  # noqa: ANN401 -- classes and functions

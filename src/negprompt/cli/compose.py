@@ -1,53 +1,83 @@
-"""Hydra overrides -> plain dictionaries, without running anything."""
+"""Overrides -> plain dictionaries, composed as Hydra will compose them, without running anything."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from negprompt.cli.paths import conf_dir
+from negprompt.cli.arguments import Arguments
+from negprompt.cli.paths import conf_dir, options
+from negprompt.errors import ConfigError, nearest
 
-_SWEEP_FLAGS = ("--multirun", "-m")
 
+def compositions(name: str, arguments: Arguments) -> list[DictConfig]:
+    """Configurations of all runs that the arguments ask for.
 
-def configurations(name: str, arguments: Sequence[str]) -> list[dict[str, Any]]:
-    """Configurations of all runs that the arguments ask for, composed as Hydra will compose them."""
-    overrides, search_path = _split(arguments)
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    sweeping = any(flag in arguments for flag in _SWEEP_FLAGS)
-    choices = [
-        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-        if sweeping and override.is_sweep_override()
-        else [text]
-        for override, text in zip(parsed, overrides, strict=True)
-    ]
+    Raises:
+        ConfigError: an override that cannot be read, or a list of values without --multirun.
+        HydraException: an unknown group or key.
+    """
+    folder = arguments.flags.get("--config-dir")
+    search_path = [f"hydra.searchpath=[file://{folder}]"] if folder else []
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
-        return [
-            plain(hydra.compose(name, [*search_path, *member], return_hydra_config=False))
-            for member in itertools.product(*choices)
-        ]
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Overrides, and the search path that --config-dir adds."""
-    overrides: list[str] = []
-    search_path: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        key, _, value = argument.partition("=")
-        if key in ("--config-dir", "-cd"):
-            search_path = [f"hydra.searchpath=[file://{value or next(rest, '')}]"]
-        elif not argument.startswith("-"):
-            overrides.append(argument)
-    return overrides, search_path
+        choices = [_values(text, arguments.multirun) for text in arguments.overrides]
+        return [hydra.compose(name, [*search_path, *member]) for member in itertools.product(*choices)]
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain dictionaries, interpolations resolved; a missing value is an error."""
     container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
+
+
+def swept(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys of those overrides that list several values."""
+    return tuple(one.get_key_element() for text in overrides if (one := _parsed(text)).is_sweep_override())
+
+
+def _values(text: str, sweeping: bool) -> list[str]:
+    """One override for each value that `text` lists."""
+    override = _parsed(text)
+    _refuse_bad_choice(override, text)
+    if not override.is_sweep_override():
+        return [text]
+    key, _, value = text.partition("=")
+    if not sweeping:
+        a_list = "" if options(key) else f"; one list as a value is written {key}=[{value}]"
+        msg = f"{text}: several values at once need --multirun{a_list}."
+        raise ConfigError(msg)
+    return [f"{override.get_key_element()}={one}" for one in override.sweep_string_iterator()]
+
+
+def _parsed(text: str) -> Override:
+    loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
+    try:
+        (override,) = OverridesParser.create(config_loader=loader).parse_overrides([text])
+    except HydraException as error:
+        msg = (
+            f"{text!r} cannot be read: a setting is written key=value, for example seed=1 or score=[mcm,energy]; "
+            "a value with other signs goes into quotes, and these into the shell's: \"key='a (b)'\"."
+        )
+        raise ConfigError(msg) from error
+    return override
+
+
+def _refuse_bad_choice(override: Override, text: str) -> None:
+    """Groups take names: Hydra fails on null and numbers, and on a group taken away that others follow."""
+    key = override.key_or_group
+    known = options(key)
+    if not known:
+        return
+    if override.is_delete():
+        msg = f"{text}: a run needs its {key}; choose another one, {nearest(key, known)}."
+        raise ConfigError(msg)
+    if not override.is_sweep_override() and not isinstance(override.value(), str | list):
+        msg = f"{text}: names no option; {nearest(str(override.value()), known)}."
+        raise ConfigError(msg)

@@ -12,6 +12,7 @@ from negprompt import api
 from negprompt.cli.build import build_request
 from negprompt.errors import RunError
 from negprompt.reports.tables import run_table
+from negprompt.runs.folder import find_run
 
 
 def check(config: dict[str, Any]) -> None:
@@ -21,25 +22,26 @@ def check(config: dict[str, Any]) -> None:
 
 def job(config: dict[str, Any]) -> None:
     """Score the benchmark with the run's prompts and print the table."""
-    merged = _with_run(config)
-    request = build_request(merged)
-    run = Path(config["run"])
-    output = Path(config["output"] or _folder(run) / "evaluation" / request.data.name)
+    request = build_request(_with_run(config))
+    folder = find_run(config["run"]).path
+    output = Path(config["output"] or folder / "evaluation" / request.data.name)
     console = Console()
-    console.print(run_table(api.evaluate(request, run, output)))
+    console.print(run_table(api.evaluate(request, folder, output)))
     console.print(f"written to {output}", highlight=False, soft_wrap=True)
-
-
-def _folder(run: Path) -> Path:
-    return run if run.is_dir() else run.parent
 
 
 def _with_run(config: dict[str, Any]) -> dict[str, Any]:
     """The run's own configuration, with what this command was told in its place."""
-    stored = _folder(Path(config["run"])) / "config.yaml"
-    if not stored.is_file():
-        msg = f"run={config['run']}: no config.yaml there; give a run folder, or the prompts.safetensors in one."
+    if not isinstance(config["run"], str):
+        msg = f"run={config['run']}: give a run folder, or the prompts.safetensors in one."
         raise RunError(msg)
-    base: dict[str, Any] = yaml.safe_load(stored.read_text(encoding="utf-8"))
-    told = {key: value for key, value in config.items() if value is not None and key in base}
-    return {**base, **told}
+    stored = find_run(config["run"]).path / "config.yaml"
+    try:
+        base: dict[str, Any] = dict(yaml.safe_load(stored.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        msg = f"{stored} is damaged: delete the run's folder and make the run again."
+        raise RunError(msg) from error
+    here = {"text_path": config["text_path"], "weights_dir": config["paths"]["weights_dir"]}
+    backbone = base["backbone"] | {key: here[key] for key in here if key in base["backbone"] and here[key] is not None}
+    told = {key: value for key, value in config.items() if value is not None and key not in ("run", "output")}
+    return {**base, "backbone": backbone, "score": {}, **told}

@@ -6,6 +6,7 @@ import importlib
 import sys
 from typing import NamedTuple
 
+from negprompt.cli import completion, stop
 from negprompt.errors import nearest
 
 
@@ -25,6 +26,9 @@ COMMANDS = {
         "negprompt.cli.evaluate", "score with finished prompts, no training", "negprompt evaluate run=runs/icons/..."
     ),
     "report": Command("negprompt.cli.report", "run folders to tables and figures", "negprompt report runs=runs/icons"),
+    "completion": Command(
+        "negprompt.cli.completion", "completion script of bash, zsh or fish", 'eval "$(negprompt completion bash)"'
+    ),
 }
 
 EXIT_USAGE = 2
@@ -36,15 +40,20 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())  # noqa: T201 -- the command line's own output
         return
-    name, *overrides = arguments
+    name, *words = arguments
     if name == "--version":
         print(importlib.import_module("negprompt").__version__)  # noqa: T201
         return
     if name not in COMMANDS:
         sys.exit(_fail(f"unknown command {name!r}; {nearest(name, COMMANDS)}."))
-    # Heavy imports (torch, hydra) only now: help and typing errors answer at once.
-    runner = importlib.import_module("negprompt.cli.run")
-    sys.exit(runner.run_command(name, COMMANDS[name].module, overrides))
+    if name == "completion":
+        sys.exit(_completion(words))
+    stop.end_on_sigterm()
+    try:  # Heavy imports (torch, hydra) only now: help and typing errors answer at once.
+        runner = importlib.import_module("negprompt.cli.run")
+    except KeyboardInterrupt:
+        sys.exit(stop.report(name))
+    sys.exit(runner.run_command(name, COMMANDS[name].module, words))
 
 
 def usage() -> str:
@@ -60,6 +69,14 @@ def usage() -> str:
         lines += [f"  {name:<{width}}  {command.does}", f"  {'':<{width}}  {command.example}"]
     lines += ["", "negprompt <command> --help lists a command's settings."]
     return "\n".join(lines)
+
+
+def _completion(words: list[str]) -> int:
+    if len(words) != 1 or words[0] not in completion.SHELLS:
+        given = " ".join(words)
+        return _fail(f"completion {given or 'of which shell'}: {nearest(given, completion.SHELLS)}.")
+    print(completion.script(words[0], {name: command.does for name, command in COMMANDS.items()}))  # noqa: T201
+    return 0
 
 
 def _fail(message: str) -> int:

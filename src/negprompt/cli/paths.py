@@ -20,3 +20,8 @@ def conf_dir() -> Path:
             return folder
     msg = f"No yaml files at {' or '.join(map(str, candidates))}: install negprompt again, this copy is damaged."
     raise ConfigError(msg)
+
+
+def options(group: str) -> list[str]:
+    """Names of the yaml files of a group, none for what is no group of ours."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")) if group else []

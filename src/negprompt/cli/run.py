@@ -7,83 +7,129 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import hydra
-from hydra.errors import HydraException
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from negprompt.cli.compose import configurations, plain
+from negprompt.cli import stop
+from negprompt.cli.arguments import Arguments, parse
+from negprompt.cli.compose import compositions, plain, swept
 from negprompt.cli.explain import explain
 from negprompt.cli.paths import conf_dir
-from negprompt.errors import NegPromptError
-
-log = logging.getLogger(__name__)
+from negprompt.errors import ConfigError, PromptMismatchError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-_INFO_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
 
+_FULL_ERROR = "HYDRA_FULL_ERROR"
 Job = Callable[[dict[str, Any]], None]
 
 
-def run_command(name: str, module: str, arguments: Sequence[str]) -> int:
+class Failure(NamedTuple):
+    """A run that failed: the settings that tell it from the others of its sweep, and why."""
+
+    member: str
+    error: Exception
+
+
+def run_command(name: str, module: str, words: Sequence[str]) -> int:
     """Check the settings, then run the command once, or once for each member of a sweep.
 
     Args:
         name: of the command, and of its yaml in `conf/`.
         module: offers `check(config)` and `job(config)`, both of plain dictionaries.
-        arguments: Hydra overrides and flags.
+        words: Hydra overrides and flags.
 
     Returns:
-        Exit code: 0, 1 a run failed, 2 the settings were refused, 130 Ctrl-C.
+        Exit code: 0, 1 a run failed, 2 the settings were refused, 130 Ctrl-C, 143 terminated.
     """
-    command = importlib.import_module(module)
-    _quiet()
+    wants_traceback = os.environ.get(_FULL_ERROR) == "1"
     try:
-        if not any(argument.split("=")[0] in _INFO_FLAGS for argument in arguments):
-            for config in configurations(name, arguments):
-                command.check(config)
-        return _run(name, command.job, arguments)
-    except (HydraException, OmegaConfBaseException, NegPromptError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        _say(f"negprompt {name}: {explain(error)}")
-        return EXIT_USAGE
+        command = importlib.import_module(module)
+        _quiet()
+        arguments = parse(words)
+        members = compositions(name, arguments) if "--help" not in arguments.flags else []
+        if not arguments.only_shows:
+            for member in members:
+                command.check(plain(member))
+        failures = _run(name, command.job, arguments, wants_traceback)
     except KeyboardInterrupt:
-        _say(f"\nnegprompt {name}: interrupted. What was finished is kept; the same command goes on from there.")
-        return EXIT_INTERRUPTED
+        return stop.report(name)
+    except Exception as error:
+        if wants_traceback:
+            raise
+        _say(name, explain(error))
+        return EXIT_USAGE
+    return _verdict(name, failures, len(members))
 
 
-def _run(name: str, job: Job, arguments: Sequence[str]) -> int:
-    failures: list[str] = []
+def _run(name: str, job: Job, arguments: Arguments, wants_traceback: bool) -> list[Failure]:
+    """Run every member; one that fails does not stop the others."""
+    failures: list[Failure] = []
+    keys = swept(arguments.overrides)
 
     def task(config: DictConfig) -> None:
         try:
             job(plain(config))
-        except NegPromptError as error:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        except Exception as error:
+            if wants_traceback:
                 raise
-            failures.append(str(error))
-            _say(f"negprompt {name}: {error}")
+            member = " ".join(text for text in HydraConfig.get().overrides.task if text.partition("=")[0] in keys)
+            failures.append(Failure(member, error))
+            _say(name, f"{member}: {explain(error)}" if member else explain(error))
 
-    sys.argv = [f"negprompt {name}", *arguments]
-    hydra.main(config_path=str(conf_dir()), config_name=name, version_base="1.3")(task)()
-    if len(failures) > 1:
-        _say(f"negprompt {name}: {len(failures)} runs of the sweep failed, the others finished.")
-    return EXIT_FAILED if failures else 0
+    sys.argv = [f"negprompt {name}", *arguments.for_hydra]
+    with _errors_reach_us():
+        hydra.main(config_path=str(conf_dir()), config_name=name, version_base="1.3")(task)()
+    return failures
+
+
+def _verdict(name: str, failures: Sequence[Failure], members: int) -> int:
+    """The exit code, and for a sweep which of its members failed."""
+    if members > 1 and failures:
+        named = "; ".join(failure.member for failure in failures)
+        _say(name, f"{len(failures)} of {members} runs failed: {named}. The same command again makes only these.")
+        return EXIT_FAILED
+    if failures:
+        refused = isinstance(failures[0].error, ConfigError | PromptMismatchError)
+        return EXIT_USAGE if refused else EXIT_FAILED
+    return 0
+
+
+@contextmanager
+def _errors_reach_us() -> Iterator[None]:
+    """Hydra prints errors in its own way and exits, unless it is told to let them through."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    except SystemExit as done:  # after --help
+        if done.code:
+            raise
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
 
 
 def _quiet() -> None:
     """Silence what tells a user nothing: hardware banners, and advice that does not fit in-memory data."""
     for noisy in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger().addFilter(_is_said_otherwise)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", module="torch.utils.data")
 
 
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)  # noqa: T201 -- the command line's own output
+def _is_said_otherwise(record: logging.LogRecord) -> bool:
+    """Drop open_clip's errors, which it logs and then raises; our message of them says what to do."""
+    return not (record.levelno == logging.ERROR and "open_clip" in record.pathname)
+
+
+def _say(name: str, message: str) -> None:
+    print(f"negprompt {name}: {message}", file=sys.stderr)  # noqa: T201 -- the command line's own output

@@ -6,10 +6,11 @@ import abc
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from negprompt.errors import ConfigError
 from negprompt.settings import Settings
 from negprompt.types import ImageSet, Split
 
@@ -23,6 +24,16 @@ class Augmentation(Settings):
     scale_min: Annotated[float, Field(gt=0, le=1)] = 0.08
     scale_max: Annotated[float, Field(gt=0, le=1)] = 1.0
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale_min > self.scale_max:
+            msg = (
+                f"data.augmentation.scale_min={self.scale_min} is above data.augmentation.scale_max={self.scale_max}: "
+                "lower the one or raise the other."
+            )
+            raise ConfigError(msg)
+        return self
 
 
 class IDSets(Settings):

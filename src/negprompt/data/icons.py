@@ -33,6 +33,10 @@ class IconsID(IDSets):
     class_names: list[str] | None = None
     root: Annotated[str | None, Field(exclude=True)] = None
 
+    def check(self) -> None:
+        """Refuse a folder without shards and unknown class names."""
+        self._names(_Shards.open(self.root))
+
     def load(self, seed: int) -> tuple[tuple[str, ...], int, ImageSet, ImageSet]:
         """Draw `num_shots` pictures of the training classes and list all pictures of the tested part."""
         shards = _Shards.open(self.root)
@@ -67,11 +71,21 @@ class IconsOOD(OODSets):
     hard_split: HardSplit | None = None
     root: Annotated[str | None, Field(exclude=True)] = None
 
+    def check(self) -> None:
+        """Refuse a folder without shards, and unknown or no OOD sets."""
+        _Shards.open(self.root)
+        if self.hard_split is None:
+            self._refuse_unknown_sets()
+
     def load(self) -> dict[str, ImageSet]:
         """Read the shards of each set."""
         shards = _Shards.open(self.root)
         if self.hard_split is not None:
             return {self.name: self._hard(shards, shards.hard_split(self.hard_split)["ood"])}
+        self._refuse_unknown_sets()
+        return {name: shards.images(f"{name}_{self.part}.tar", None, name) for name in self.sets}
+
+    def _refuse_unknown_sets(self) -> None:
         if not self.sets:
             msg = f"ood.sets=[] leaves no OOD set; allowed: {', '.join(OOD_SETS)}."
             raise ConfigError(msg)
@@ -79,7 +93,6 @@ class IconsOOD(OODSets):
             if name not in OOD_SETS:
                 msg = f"ood.sets: unknown OOD set {name!r}; {nearest(name, OOD_SETS)}."
                 raise ConfigError(msg)
-        return {name: shards.images(f"{name}_{self.part}.tar", None, name) for name in self.sets}
 
     def _hard(self, shards: _Shards, names: Collection[str]) -> ImageSet:
         samples = [*shards.samples(f"id_{self.part}.tar"), *shards.samples(f"near_{self.part}.tar")]

@@ -49,7 +49,8 @@ def read_shard(path: Path, sha256: str | None = None, image_extension: str = "we
     try:
         samples = [_sample(path, raw, image_extension) for raw in dataset]
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        msg = f"Shard {path} cannot be read ({error}): copy or build it again."
+        reason = error.args[0] if error.args else type(error).__name__  # webdataset adds its own objects behind
+        msg = f"Shard {path} cannot be read ({reason}): copy or build it again."
         raise DataError(msg) from error
     keys = Counter(sample.key for sample in samples)
     if twice := [key for key, count in keys.items() if count > 1]:

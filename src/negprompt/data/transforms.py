@@ -31,7 +31,8 @@ def decode(encoded: bytes, key: str, set_name: str) -> Image.Image:
         image: Image.Image = Image.open(io.BytesIO(encoded))
         image.load()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        msg = f"Picture {key!r} of {set_name} is corrupt ({error}): replace or remove it."
+        reason = "not a known format" if isinstance(error, UnidentifiedImageError) else error
+        msg = f"Picture {key!r} of {set_name} is corrupt ({reason}): replace or remove it."
         raise DataError(msg) from error
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")

@@ -126,8 +126,8 @@ class Workbench:
 def _joined(sets: Sequence[ImageSet]) -> ImageSet:
     """Several sets as one, so that one pass with one progress bar goes over all of them."""
     return ImageSet(
-        name=", ".join(images.name for images in sets),
-        keys=[key for images in sets for key in images.keys],
+        name="the test pictures",
+        keys=[f"{images.name}/{key}" for images in sets for key in images.keys],
         encoded=[encoded for images in sets for encoded in images.encoded],
         labels=[label for images in sets for label in images.labels],
     )

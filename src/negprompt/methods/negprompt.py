@@ -61,6 +61,19 @@ class NegPromptSettings(MethodSettings):
             raise ConfigError(msg)
         return self
 
+    def check(self) -> None:
+        """Refuse named prompts that are not there, or have another layout."""
+        if self.positive_prompts is not None:
+            self._refuse_other_layout(bundles.load(self.positive_prompts))
+
+    def _refuse_other_layout(self, positive: PromptBundle) -> None:
+        if bundles.layout(positive) != self.layout() or bundles.is_class_specific(positive) != self.class_specific:
+            theirs = (*bundles.layout(positive), bundles.is_class_specific(positive))
+            names = ("num_context_tokens", "class_token_position", "full_stop", "class_specific")
+            fix = " ".join(f"method.{name}={str(value).lower()}" for name, value in zip(names, theirs, strict=True))
+            msg = f"The positive prompts have another layout than this run asks for: set {fix}."
+            raise PromptMismatchError(msg)
+
     def positive_stage(self) -> CoOpSettings:
         """CoOp."""
         return self.positive
@@ -72,10 +85,11 @@ class NegPromptSettings(MethodSettings):
         if positive is None:
             msg = "method=negprompt needs the prompts of stage 1: set method.positive_prompts."
             raise PromptMismatchError(msg)
-        if bundles.layout(positive) != self.layout():
+        self._refuse_other_layout(positive)
+        if self.class_specific and positive.metadata["train_class_names"] != list(class_names):
             msg = (
-                f"The positive prompts have {bundles.layout(positive)}, this run asks for {self.layout()}: "
-                "set method.num_context_tokens, class_token_position and full_stop to theirs."
+                f"The positive prompts belong to {len(positive.positive)} classes, one context each, and not to the "
+                f"{len(class_names)} of this run: train stage 1 on these (leave method.positive_prompts out)."
             )
             raise PromptMismatchError(msg)
         negative = initial_negative_context(

@@ -38,17 +38,19 @@ def choose(name: str, score: Callable[..., Tensor], settings: Mapping[str, Any],
     """
     allowed = [key for key in inspect.signature(score).parameters if key != "inputs"]
     hints = get_type_hints(score)
+    values = {}
     for key, value in settings.items():
         if key not in allowed:
             msg = f"score.{name}.{key}={value!r}: unknown setting; {nearest(key, allowed)}."
             raise ConfigError(msg)
         try:
-            TypeAdapter(hints[key], config=ConfigDict(strict=True)).validate_python(value)
+            values[key] = TypeAdapter(hints[key], config=ConfigDict(strict=True)).validate_python(value)
         except ValidationError as error:
-            msg = f"score.{name}.{key}={value!r}: {error.errors()[0]['msg']}."
+            given = "null" if value is None else value
+            msg = f"score.{name}.{key}={given}: {error.errors()[0]['msg'].removeprefix('Input ')}."
             raise ConfigError(msg) from error
-    function = functools.partial(score, **settings)
+    function = functools.partial(score, **values)
     example = Similarity(torch.zeros(1, 1), torch.zeros(1, 1, 1))
     function(ScoreInputs(example, 1.0))  # refuses a bad value now, not after training
     needs = cast("Score[...]", score).needs
-    return ScoreChoice(function, needs, {"_target_": target, **settings})
+    return ScoreChoice(function, needs, {"_target_": target, **values})

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import lightning
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from pydantic import Field
 
+from negprompt.errors import ConfigError
 from negprompt.settings import Settings
 from negprompt.training.callbacks import CsvRows
 from negprompt.training.checkpoint import AtomicCheckpointIO
@@ -30,6 +32,19 @@ class TrainerSettings(Settings):
     num_workers: Annotated[int, Field(ge=0, exclude=True)] = 0
     eval_batch_size: Annotated[int, Field(ge=1, exclude=True)] = 256
     progress_bar: Annotated[bool, Field(exclude=True)] = True
+
+    def check(self) -> None:
+        """Refuse a GPU that is not there, and half precision that Lightning would quietly exchange on a CPU."""
+        has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
+        if self.accelerator == "gpu" and not has_gpu:
+            msg = "trainer.accelerator=gpu: there is no usable GPU on this machine; set trainer=auto or trainer=cpu."
+            raise ConfigError(msg)
+        if self.precision == "16-mixed" and (self.accelerator == "cpu" or not has_gpu):
+            msg = (
+                "trainer.precision=16-mixed needs a GPU: on a CPU set trainer.precision=32-true, or bf16-mixed, which "
+                "works there too."
+            )
+            raise ConfigError(msg)
 
 
 def fit_trainer(

@@ -1,0 +1,85 @@
+"""`negprompt completion bash|zsh|fish`: a script that knows the commands, their groups and their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from negprompt.cli.paths import conf_dir, options
+
+SHELLS = ("bash", "fish", "zsh")
+_NOT_TYPED = ("defaults", "hydra")
+
+_BASH = """\
+_negprompt() {{
+    local line="${{COMP_LINE:0:COMP_POINT}}" words
+    local current="${{line##*[[:space:]]}}"
+    case "${{COMP_WORDS[1]}}" in
+{cases}
+        *) words="{commands}" ;;
+    esac
+    [ "$COMP_CWORD" -le 1 ] && words="{commands}"
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    # bash begins a new word after "=": hand back what follows it.
+    case "$current" in *=*) COMPREPLY=("${{COMPREPLY[@]#"${{current%=*}}="}}") ;; esac
+    case "${{COMPREPLY[*]}}" in *=) compopt -o nospace ;; esac
+}}
+complete -o default -F _negprompt negprompt"""
+_ZSH = """\
+#compdef negprompt
+_negprompt() {{
+    local -a words_here
+    if (( CURRENT == 2 )); then
+        words_here=({commands})
+    else
+        case "$words[2]" in
+{cases}
+        esac
+    fi
+    compadd -S '' -a words_here || _files
+}}
+compdef _negprompt negprompt"""
+_FISH = "complete -c negprompt -n __fish_use_subcommand -f -a {name} -d '{does}'"
+_FISH_WORDS = "complete -c negprompt -n '__fish_seen_subcommand_from {name}' -a '{words}'"
+
+
+def script(shell: str, commands: Mapping[str, str]) -> str:
+    """The completion script of a shell.
+
+    Args:
+        shell: one of `SHELLS`.
+        commands: name -> what it does.
+    """
+    words = {name: " ".join(_words(name)) for name in commands}
+    if shell == "fish":
+        named = [_FISH.format(name=name, does=does) for name, does in commands.items()]
+        return "\n".join(named + [_FISH_WORDS.format(name=name, words=text) for name, text in words.items()])
+    text, form = (
+        (_BASH, '        {}) words="{}" ;;') if shell == "bash" else (_ZSH, "            {}) words_here=({}) ;;")
+    )
+    return text.format(commands=" ".join(commands), cases="\n".join(form.format(*item) for item in words.items()))
+
+
+def _words(command: str) -> list[str]:
+    """What may follow a command: `group=option`, `group.key=` and `key=`."""
+    if command == "completion":
+        return list(SHELLS)
+    top = _yaml(command)
+    groups = [group for entry in top["defaults"] if isinstance(entry, dict) for group in entry if options(group)]
+    words = [f"{group}={option}" for group in groups for option in options(group)]
+    for group in groups:
+        keys = {
+            key for option in options(group) for key, value in _yaml(f"{group}/{option}").items() if _typed(key, value)
+        }
+        words += [f"{group}.{key}=" for key in sorted(keys)]
+    return [*words, *(f"{key}=" for key, value in top.items() if _typed(key, value)), "--cfg", "--help", "--multirun"]
+
+
+def _typed(key: str, value: object) -> bool:
+    return key not in _NOT_TYPED and not key.startswith("_") and not isinstance(value, dict)
+
+
+def _yaml(name: str) -> dict[str, Any]:
+    return yaml.safe_load((conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")) or {}
