@@ -86,4 +86,4 @@ class PromptEvaluation(lightning.LightningModule):
     def records(self) -> dict[str, SetRecord]:
         """What the test loop saw, by set name, on the CPU."""
         named = zip(self._set_names, self._recorders, strict=True)
-        return {name: SetRecord(*(value.cpu() for value in recorder.compute())) for name, recorder in named}
+        return {name: SetRecord(*(value.cpu() for value in recorder.record())) for name, recorder in named}

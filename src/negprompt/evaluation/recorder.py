@@ -44,6 +44,11 @@ class SetRecorder(Metric):
         _, first = _first_occurrence(index)
         return SetRecord(_all(self.label)[first], _all(self.prediction)[first], _all(self.scores)[first])
 
+    def record(self) -> SetRecord:
+        """`compute()` with its axes: torchmetrics squeezes them away for a set of one picture."""
+        label, prediction, scores = self.compute()
+        return SetRecord(label.reshape(-1), prediction.reshape(-1), scores.reshape(label.numel(), -1))
+
 
 def _all(state: list[Tensor] | Tensor) -> Tensor:
     # torchmetrics turns a list state into one tensor when it gathers ranks.
