@@ -47,7 +47,7 @@ class EmbeddedSettings(BackboneSettings):
                 **_text_state(folder / config["text_weights"], vocabulary),
             }
             model = from_config(config["model_cfg"], state)
-        except (SafetensorError, OSError, RuntimeError) as error:
+        except (SafetensorError, OSError, RuntimeError, KeyError) as error:
             msg = f"The weights in {folder} are damaged ({error}): install the package again."
             raise BackboneError(msg) from error
         preprocess = config["preprocess_cfg"]
