@@ -320,6 +320,19 @@ def test_a_second_attempt_goes_on_from_the_last_epoch(icons, tmp_path, monkeypat
     assert steps == [0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8]
 
 
+def test_a_real_signal_ends_the_run_like_ctrl_c(icons, tmp_path, monkeypatch):
+    loss = CoOp.loss
+
+    def signalled(self, *batch):
+        signal.raise_signal(signal.SIGINT)
+        return loss(self, *batch)
+
+    monkeypatch.setattr(CoOp, "loss", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        api.train(request(icons, tmp_path, method=coop()))
+    assert not list(tmp_path.rglob("DONE"))
+
+
 def test_ctrl_c_works_a_second_time(icons, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:

@@ -105,15 +105,20 @@ def per_class(context):
     return context if context.dim() == 3 else context.expand(len(CLASS_NAMES), -1, -1)
 
 
-def by_hand(clip, folder, template, images):
-    """Cosines to positives (B, K) and negatives (B, K, P) or None."""
+def texts_by_hand(clip, folder, template):
+    """Unit features of the positive prompts (K, D) and of each negative (P times (K, D)) of a run."""
     tensors = load_file(folder / "prompts.safetensors")
+    positive = unit_text_features(clip, per_class(tensors["positive"]), template)
+    contexts = tensors["negative"].unbind(-3) if "negative" in tensors else []
+    return positive, [unit_text_features(clip, per_class(one), template) for one in contexts]
+
+
+def cosines_by_hand(clip, texts, images):
+    """Cosines to positives (B, K) and negatives (B, K, P) or None."""
+    positive, negatives = texts
     features = unit_image_features(clip, images)
-    positive = features @ unit_text_features(clip, per_class(tensors["positive"]), template).T
-    if "negative" not in tensors:
-        return positive, None
-    negatives = [unit_text_features(clip, per_class(one), template) for one in tensors["negative"].unbind(-3)]
-    return positive, np.stack([features @ one.T for one in negatives], axis=2)
+    negative = np.stack([features @ one.T for one in negatives], axis=2) if negatives else None
+    return features @ positive.T, negative
 
 
 def scores_by_hand(positive, negative):
@@ -136,10 +141,11 @@ TOLERANCE = {"mcm": 1e-6, "negprompt": 1e-6, "msp": 1e-4, "max_logit": 1e-4, "en
 
 def test_scores_and_predictions_are_those_of_the_saved_prompts_on_the_pictures(run, clip, icons):
     folder, template = run
+    texts = texts_by_hand(clip, folder, template)
     with np.load(folder / "scores.npz") as saved:
         for prefix, shard in {"id": "id_test.tar", **{f"ood/{name}": f"{name}_test.tar" for name in OOD}}.items():
             keys, names, images = pictures(icons, shard)
-            positive, negative = by_hand(clip, folder, template, images)
+            positive, negative = cosines_by_hand(clip, texts, images)
             assert saved[f"{prefix}/key"].tolist() == keys
             expected = scores_by_hand(positive, negative)
             for score, values in expected.items():
@@ -252,7 +258,7 @@ def test_a_tenth_of_the_classes_learns_prompts_for_all_of_them(icons, tmp_path, 
     saved = saved_scores(run.folder)
     assert set(saved["id/label"].tolist()) == set(range(20))
     _, _, images = pictures(icons, "id_test.tar")
-    positive, negative = by_hand(clip, run.folder, "{x} {name}", images)
+    positive, negative = cosines_by_hand(clip, texts_by_hand(clip, run.folder, "{x} {name}"), images)
     assert positive.shape[1] == 20
     assert np.abs(saved["id/negprompt"] - scores_by_hand(positive, negative)["negprompt"]).max() < 1e-6
 
