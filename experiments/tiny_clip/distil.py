@@ -182,10 +182,11 @@ def main() -> None:
     parser.add_argument("student", choices=["tiny_rn", "tiny_vit"])
     parser.add_argument("--run", help="name of the run's folder; the student's by default")
     parser.add_argument("--teacher", default="lit")
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--small-share", type=float, default=0.6, help="share of the steps at 64 px")
+    parser.add_argument("--start", help="run whose trained student this one starts from, on a schedule of its own")
     parser.add_argument("--name-weight", type=float, default=0.0)
     arguments = parser.parse_args()
     torch.manual_seed(SEED)
@@ -195,7 +196,10 @@ def main() -> None:
     student = Distillation(
         arguments.student, teacher.bank, teacher.scale, arguments.steps, arguments.lr, arguments.name_weight
     )
-    student.start_at(teacher.embeddings)
+    if arguments.start is None:
+        student.start_at(teacher.embeddings)
+    else:
+        student.load_state_dict(torch.load(BUILD / arguments.start / "last.ckpt", weights_only=True)["state_dict"])
     fit(student, lessons, arguments.steps, arguments.run or arguments.student)
 
 
