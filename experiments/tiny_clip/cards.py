@@ -2,12 +2,13 @@
 
 Run once, when every choice is made: it reads the test pictures. What a card says in words stands in ``cards.json``.
 
-    python experiments/tiny_clip/cards.py
+    python experiments/tiny_clip/cards.py [tiny_rn ...]
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from string import Template
 
@@ -56,8 +57,9 @@ def write(name: str, words: dict[str, str]) -> None:
 
 
 def main() -> None:
-    for name, words in json.loads((HERE / "cards.json").read_text()).items():
-        write(name, words)
+    words = json.loads((HERE / "cards.json").read_text())
+    for name in sys.argv[1:] or words:
+        write(name, words[name])
 
 
 if __name__ == "__main__":
