@@ -50,7 +50,8 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
         'allowed: tiny_rn, tiny_vit'
     """
     options = sorted(allowed)
-    matches = difflib.get_close_matches(given, options, n=_CLOSEST, cutoff=0.5)
+    begun = [option for option in options if given and option.startswith(given)]
+    matches = list(dict.fromkeys(begun + difflib.get_close_matches(given, options, n=_CLOSEST, cutoff=0.5)))
     hint = f"did you mean '{matches[0]}'? Allowed" if matches else "allowed"
     if len(options) <= _LISTED:
         return f"{hint}: {', '.join(options)}"

@@ -22,8 +22,8 @@ _negprompt() {{
     esac
     [ "$COMP_CWORD" -le 1 ] && words="{commands}"
     COMPREPLY=($(compgen -W "$words" -- "$current"))
-    # bash begins a new word after "=": hand back what follows it.
-    case "$current" in *=*) COMPREPLY=("${{COMPREPLY[@]#"${{current%=*}}="}}") ;; esac
+    # Where bash begins a new word after "=", it wants what follows.
+    [[ "$current" == *=* && "$COMP_WORDBREAKS" == *=* ]] && COMPREPLY=("${{COMPREPLY[@]#"${{current%=*}}="}}")
     case "${{COMPREPLY[*]}}" in *=) compopt -o nospace ;; esac
 }}
 complete -o default -F _negprompt negprompt"""

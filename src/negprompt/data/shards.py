@@ -49,7 +49,7 @@ def read_shard(path: Path, sha256: str | None = None, image_extension: str = "we
     try:
         samples = [_sample(path, raw, image_extension) for raw in dataset]
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        reason = error.args[0] if error.args else type(error).__name__  # webdataset adds its own objects behind
+        reason = str(error.args[0] if error.args else error).partition(" @ <")[0]  # webdataset adds its objects
         msg = f"Shard {path} cannot be read ({reason}): copy or build it again."
         raise DataError(msg) from error
     keys = Counter(sample.key for sample in samples)

@@ -1,0 +1,451 @@
+"""Whatever is wrong: one message that names the value and the fix, an exit code that is not 0, and nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import pytest
+from command_line import LIGHT, ONE_STAGE, results
+from helpers import CLASS_NAMES, encoded, picture, sample, write_benchmark
+
+from negprompt.prompts import bundle as bundles
+
+pytestmark = pytest.mark.usefixtures("no_figures")
+
+REFUSED = {
+    # groups
+    "backbone=tiny_rm": ("backbone=tiny_rm", "did you mean 'tiny_rn'?", "tiny_vit"),
+    "method=cop": ("method=cop", "did you mean 'coop'?", "zero_shot"),
+    "score=mmc": ("score=mmc", "did you mean 'mcm'?", "energy"),
+    "score=[mcm,energi]": ("score=energi", "did you mean 'energy'?"),
+    "data=iconz": ("data=iconz", "did you mean 'icons'?", "icons_hard_4"),
+    "ood=icon": ("ood=icon", "did you mean 'icons'?"),
+    "trainer=gpu": ("trainer=gpu", "did you mean 'gpu_bf16'?", "cpu"),
+    "features=disk": ("features=disk", "allowed: memory, none"),
+    "experiment=table": ("experiment=table", "none"),
+    "method=null": ("method=null", "allowed: coop"),
+    "backbone=5": ("backbone=5", "tiny_rn"),
+    "~method": ("~method", "choose another one", "coop"),
+    "hydra/launcher=slum": ("hydra/launcher=slum: unknown",),
+    "backbone.name=tiny_rm": ("backbone.name='tiny_rm'", "did you mean 'tiny_rn'?"),
+    "backbone=open_clip": ("backbone.model_name is missing", "set backbone.model_name=..."),
+    "backbone=open_clip backbone.model_name=ViT-B32 backbone.pretrained=openai": (
+        "backbone.model_name='ViT-B32'", "did you mean 'ViT-B-32'?", "more",
+    ),
+    "backbone=open_clip backbone.model_name=ViT-B-32 backbone.pretrained=opena": (
+        "backbone.pretrained='opena'", "did you mean 'openai'?",
+    ),
+    "backbone=open_clip backbone.model_name=ViT-B-32 backbone.pretrained=gone.pt": ("gone.pt is no file",),
+    "backbone._target_=no.such.Thing": ("backbone._target_=no.such.Thing: cannot be imported",),
+    "backbone._target_=negprompt.data.icons.IconsID": ("must be a BackboneSettings",),
+    # names inside a data set
+    "ood.sets=[near,flag]": ("unknown OOD set 'flag'", "did you mean 'flags'?", "symbols"),
+    "ood.sets=[]": ("ood.sets=[]", "near, symbols, logos, flags"),
+    "data.class_names=[bell,anchr]": ("unknown class 'anchr'", "did you mean 'anchor'?"),
+    "data.class_names=[]": ("data.class_names=[]", "leave it null for all"),
+    "data.class_names=bell": ("data.class_names=bell", "data.class_names=[bell]"),
+    "data.part=train": ("data.part=train", "allowed: test, val"),
+    "data.hard_split=7": ("data.hard_split=7", "1, 2, 3, 4"),
+    # types and ranges
+    "seed=abc": ("seed=abc: should be a valid integer",),
+    "seed=null": ("seed=null: should be a valid integer",),
+    "seed=true": ("seed=true: should be a valid integer",),
+    "seed=1.5": ("seed=1.5: should be a valid integer",),
+    "seed=": ("seed=: should be a valid integer",),
+    "seed=-1": ("seed=-1: should be greater than or equal to 0",),
+    "seed=4294967296": ("seed=4294967296: should be less than 4294967296",),
+    "seed=[1,2]": ("seed=[1,2]: should be a valid integer",),
+    "seed=???": ("seed is missing: set seed=...",),
+    "~seed": ("seed is missing: set seed=...",),
+    "seed=${sed}": ("seed: Interpolation key 'sed' not found",),
+    "data.num_shots=-1": ("data.num_shots=-1: should be greater than or equal to 1",),
+    "data.num_shots=0": ("data.num_shots=0: should be greater than or equal to 1",),
+    "data.num_shots=many": ("data.num_shots=many: should be a valid integer",),
+    "data.class_fraction=0": ("data.class_fraction=0: should be greater than 0",),
+    "data.class_fraction=1.1": ("data.class_fraction=1.1: should be less than or equal to 1",),
+    "data.augmentation.scale_min=0.9 data.augmentation.scale_max=0.5": ("scale_min=0.9 is above", "scale_max=0.5"),
+    "method.num_negatives=0": ("method.num_negatives=0: should be greater than or equal to 1",),
+    "method.num_context_tokens=0": ("method.num_context_tokens=0: should be greater than or equal to 1",),
+    "method.context_init=word": ("method.context_init=word", "did you mean 'words'?", "auto, random"),
+    "method.class_token_position=back": ("method.class_token_position=back", "allowed: end, front, middle"),
+    "method.nis=margin": ("method.nis=margin", "did you mean 'multilabel_margin'?"),
+    "method.npd_weight=-1": ("method.npd_weight=-1: should be greater than or equal to 0",),
+    "method.optimizer.lr=fast": ("method.optimizer.lr=fast: should be a valid number",),
+    "method.optimizer.lr=nan": ("method.optimizer.lr=nan: should be a finite number",),
+    "method.optimizer.momentum=1": ("method.optimizer.momentum=1: should be less than 1",),
+    "method.positive.optimizer.epochs=0": ("method.positive.optimizer.epochs=0: should be greater than",),
+    "method.optimizer=null": ("method.optimizer=null: should stay a group of settings",),
+    "score.mcm.temperature=0": ("score.mcm.temperature=0", "> 0"),
+    "score.mcm.temperature=-1": ("score.mcm.temperature=-1", "> 0"),
+    "score.negprompt.temperature=.inf": ("score.negprompt.temperature=.inf",),
+    "score.msp.temperature=warm": ("score.msp.temperature=warm: should be a valid number",),
+    "score=[]": ("score=[]", "choose at least one"),
+    "trainer.devices=2": ("trainer.devices=2: should be 1",),
+    "trainer.precision=16": ("trainer.precision=16", "16-mixed"),
+    "trainer.precision=16-mixed": ("trainer.precision=16-mixed needs a GPU", "32-true"),
+    "resume=always": ("resume=always", "allowed: auto, never"),
+    "text_path=crop": ("text_path=crop", "did you mean 'cropped'?"),
+    "paths.runs_dir=null": ("paths.runs_dir=null: should be a valid string",),
+    # keys
+    "sed=1": ("unknown setting 'sed'", "did you mean 'seed'?"),
+    "+foo=1": ("unknown setting 'foo'", "Allowed: backbone"),
+    "data.num_shot=4": ("unknown setting 'data.num_shot'", "did you mean 'num_shots'?"),
+    "+data.num_shot=4": ("unknown setting 'data.num_shot'", "did you mean 'num_shots'?"),
+    "+method.optimizer.lrr=1": ("unknown setting 'method.optimizer.lrr'", "did you mean 'lr'?"),
+    "+method.positive.optimizer.lrr=1": ("unknown setting 'method.positive.optimizer.lrr'", "did you mean 'lr'?"),
+    "score.mcm.temp=1": ("unknown setting 'score.mcm.temp'", "temperature"),
+    "+score.mcm.temp=1": ("score.mcm.temp=1: unknown setting", "temperature"),
+    "+trainer.foo=1": ("unknown setting 'trainer.foo'", "precision"),
+    # settings that do not go together
+    "method.class_specific=true data.class_fraction=0.5": ("data.class_fraction=0.5", "method.class_specific=false"),
+    "method.num_context_tokens=80": ("class 'anchor' has 83 tokens", "takes 77", "lower method.num_context_tokens"),
+    "method.num_context_tokens=3 method.context_init=words": (
+        "'a photo of a' are 4 tokens", "method.num_context_tokens is 3", "method.context_init=random",
+    ),
+    "method.positive.num_context_tokens=3": ("Both stages share one prompt layout", "set method.num_context_tokens"),
+    "method.positive_prompts=gone": ("No prompts at gone", "finished run folder"),
+    "data.root=gone": ("No benchmark.json in gone", "data.root must be a folder"),
+    "paths.runs_dir=pyproject.toml/runs": ("a part of the path is a file", "set another paths.runs_dir=<folder>"),
+    # the words themselves
+    "seed": ("'seed' cannot be read", "key=value"),
+    "seed=[1": ("'seed=[1' cannot be read", "key=value"),
+    "seed=1,2": ("seed=1,2", "--multirun"),
+    "method=coop,zero_shot": ("method=coop,zero_shot", "--multirun"),
+    "--multirun seed=1,x": ("seed=x: should be a valid integer",),
+    "--multirun method=negprompt,zero": ("method=zero", "did you mean 'zero_shot'?"),
+    "--multi": ("unknown flag '--multi'", "did you mean '--multirun'?"),
+    "--config-name=x": ("unknown flag '--config-name'", "--config-dir"),
+    "--cfg=jop": ("--cfg jop", "did you mean 'job'?"),
+    "--cfg": ("--cfg needs a value",),
+    "--config-dir=gone": ("--config-dir gone: there is no such folder",),
+    "--cfg=job seed": ("'seed' cannot be read",),
+    "--cfg=job method=cop": ("did you mean 'coop'?",),
+}  # fmt: skip
+WITHOUT_STAGE_2 = {
+    "method=coop score=negprompt": ("score=negprompt needs negative prompts", "method=coop has none"),
+    "method=zero_shot score=[mcm,negprompt]": ("score=negprompt needs negative prompts", "method=zero_shot"),
+    "method=zero_shot method.optimizer.epochs=3": ("unknown setting 'method.optimizer.epochs'", "has no settings"),
+    "method=zero_shot method.context_init=random": ("method.context_init=words", "method=coop"),
+    "method=coop method.positive_prompts=x": ("unknown setting 'method.positive_prompts'", "num_context_tokens"),
+}
+
+
+def one_message(said, code, *fragments):
+    """One line of our own, with all fragments in it, and no traceback."""
+    (line,) = said.messages
+    assert not [fragment for fragment in fragments if fragment not in line], line
+    assert said.code == code
+    assert "Traceback" not in said.err + said.out
+
+
+@pytest.mark.parametrize(("words", "fragments"), REFUSED.items(), ids=REFUSED)
+def test_refused_settings_name_the_value_and_what_is_allowed(negprompt, light, tmp_path, words, fragments):
+    said = negprompt("train", *light, *words.split())
+    one_message(said, 2, *fragments)
+    assert len(said.err.splitlines()) == 1
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+@pytest.mark.parametrize(("words", "fragments"), WITHOUT_STAGE_2.items(), ids=WITHOUT_STAGE_2)
+def test_methods_refuse_what_they_do_not_have(negprompt, light, words, fragments):
+    settings = [word for word in light if word not in LIGHT] + [*ONE_STAGE]
+    one_message(negprompt("train", *settings, *words.split()), 2, *fragments)
+
+
+def test_a_gpu_that_is_not_there(negprompt, light, monkeypatch):
+    for kind in ("CUDAAccelerator", "MPSAccelerator"):
+        monkeypatch.setattr(f"negprompt.training.trainer.{kind}.is_available", lambda: False)
+    one_message(negprompt("train", *light, "trainer=gpu_bf16"), 2, "trainer.accelerator=gpu", "trainer=cpu")
+
+
+def test_seed_0_is_a_seed(negprompt, light, tmp_path):
+    settings = [word for word in light if word not in LIGHT] + [*ONE_STAGE]
+    assert negprompt("train", *settings, "method=zero_shot", "seed=0").code == 0
+    (metrics,) = tmp_path.rglob("metrics.json")
+    assert json.loads(metrics.read_text())["seed"] == 0
+
+
+def test_a_traceback_is_there_for_those_who_ask(negprompt, light, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(Exception, match="unknown OOD set"):
+        negprompt("train", *light, "ood.sets=[flag]")
+
+
+# --- damaged data --------------------------------------------------------------------------------------------------
+
+
+def cut(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+
+
+def with_shard(root, name, members):
+    """The benchmark with one shard of other content, listed with its own hash."""
+    write_benchmark(root, shards={name: members})
+
+
+def members(part, bad, content):
+    """All pictures of a part, with the second one of class `bad` replaced, or all of them left out."""
+    return [
+        member
+        for name in CLASS_NAMES
+        for place in range(4)
+        if name != bad or content is not None
+        for member in sample(
+            f"{part}-{name}-{place}", name, content if (name, place) == (bad, 1) else encoded(picture(0.1, place))
+        )
+    ]
+
+
+def change_index(root, change):
+    index = json.loads((root / "benchmark.json").read_text())
+    change(index)
+    (root / "benchmark.json").write_text(json.dumps(index))
+
+
+def unlisted(root):
+    change_index(root, lambda index: index["shards"].pop("logos_test.tar"))
+
+
+def truncated_but_listed(root):
+    cut(root / "id_train.tar", 20_000)
+    digest = hashlib.sha256((root / "id_train.tar").read_bytes()).hexdigest()
+    change_index(root, lambda index: index["shards"]["id_train.tar"].update(sha256=digest))
+
+
+def one_bit(root):
+    content = bytearray((root / "flags_test.tar").read_bytes())
+    content[700] ^= 1
+    (root / "flags_test.tar").write_bytes(content)
+
+
+DAMAGES = {
+    "no index": (lambda root: (root / "benchmark.json").unlink(), 2, "No benchmark.json in"),
+    "damaged index": (lambda root: cut(root / "benchmark.json", 9), 2, "benchmark.json is damaged"),
+    "unlisted shard": (unlisted, 1, "lists no shards logos_test.tar"),
+    "missing shard": (lambda root: (root / "near_test.tar").unlink(), 1, "near_test.tar is missing"),
+    "truncated shard": (lambda root: cut(root / "id_test.tar", 999), 1, "id_test.tar is damaged or was altered"),
+    "altered shard": (one_bit, 1, "flags_test.tar is damaged or was altered"),
+    "truncated shard in the index": (truncated_but_listed, 1, "id_train.tar cannot be read (unexpected end of data)"),
+    "no such picture format": (
+        lambda root: with_shard(root, "id_test.tar", members("test", "drum", b"rubbish")),
+        1, "Picture 'icons/test/test-drum-1'", "corrupt (not a known format)", "replace or remove it",
+    ),
+    "half a picture": (
+        lambda root: with_shard(root, "id_train.tar", members("train", "drum", encoded(picture(0.1, 1))[:150])),
+        1, "Picture 'train-drum-1' of icons/train is corrupt", "replace or remove it",
+    ),
+    "no test picture of a class": (
+        lambda root: with_shard(root, "id_test.tar", members("test", "drum", None)),
+        1, "icons/test has no picture of: drum", "data.class_names",
+    ),
+    "no training picture of a class": (
+        lambda root: with_shard(root, "id_train.tar", members("train", "drum", None)),
+        1, "1 of 20 classes", "drum (0)", "data.class_names",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "code", "fragments"), [(d, c, f) for d, c, *f in DAMAGES.values()], ids=DAMAGES)
+def test_damaged_data_is_named(negprompt, light, icons, tmp_path, damage, code, fragments):
+    root = shutil.copytree(icons, tmp_path / "shards")
+    damage(root)
+    said = negprompt("train", *light, f"data.root={root}", "data.num_shots=4")
+    one_message(said, code, *fragments)
+    assert not list(tmp_path.rglob("scores.npz"))
+
+
+def test_a_corrupt_picture_that_a_loader_process_met(negprompt, light, tmp_path):
+    with_shard(tmp_path / "shards", "id_train.tar", members("train", "drum", b"rubbish"))
+    words = (*light, f"data.root={tmp_path / 'shards'}", "data.num_shots=4", "trainer.num_workers=1")
+    said = negprompt("train", *words)
+    one_message(said, 1, "train: Picture 'train-drum-1' of icons/train is corrupt")
+    (note, *_) = tmp_path.rglob("FAILED.json")
+    assert json.loads(note.read_text())["message"].startswith("Picture 'train-drum-1'")
+
+
+def test_more_shots_than_pictures_name_the_classes_and_what_there_is(negprompt, light):
+    said = negprompt("train", *light, "data.num_shots=5")
+    one_message(said, 1, "data.num_shots=5", "20 of 20 classes", "anchor (4)", "Set data.num_shots to 4 or less")
+
+
+# --- prompts of others ---------------------------------------------------------------------------------------------
+
+
+def changed(folder, tmp_path, **metadata):
+    """A copy of a run's prompts that says something else of itself."""
+    bundle = bundles.load(folder)
+    path = tmp_path / "prompts.safetensors"
+    path.write_bytes(bundles.to_bytes(bundle._replace(metadata={**bundle.metadata, **metadata})))
+    return path
+
+
+def folder_of(finished, method):
+    (done,) = (finished / "icons" / method).rglob("DONE")
+    return done.parent
+
+
+OTHERS = {
+    "other backbone": ({"backbone": "vit_b16_laion2b"}, "learned on vit_b16_laion2b", "set backbone=vit_b16_laion2b"),
+    "other weights": ({"weights_sha256": "0" * 64}, "learned on other weights of tiny_rn", "train stage 1 again"),
+    "other layout": ({"class_token_position": "front"}, "another layout", "method.class_token_position=front"),
+}
+
+
+@pytest.mark.parametrize(("metadata", "fragments"), [(m, f) for m, *f in OTHERS.values()], ids=OTHERS)
+def test_positive_prompts_of_another_backbone_or_layout(negprompt, light, finished, tmp_path, metadata, fragments):
+    path = changed(folder_of(finished, "coop"), tmp_path, **metadata)
+    one_message(negprompt("train", *light, f"method.positive_prompts={path}"), 2, *fragments)
+    assert not list(tmp_path.rglob("FAILED.json"))
+
+
+def test_a_file_that_holds_no_prompts(negprompt, light, tmp_path):
+    file = tmp_path / "prompts.safetensors"
+    file.write_bytes(b"rubbish")
+    one_message(negprompt("train", *light, f"method.positive_prompts={file}"), 2, str(file), "make the run again")
+
+
+def test_evaluate_wants_the_backbone_of_the_run(negprompt, finished, tmp_path):
+    run = shutil.copytree(folder_of(finished, "negprompt"), tmp_path / "run")
+    changed(run, run, weights_sha256="0" * 64, backbone="tiny_vit")
+    one_message(negprompt("evaluate", f"run={run}"), 2, "learned on tiny_vit", "set backbone=tiny_vit")
+
+
+def unharmed(run):
+    """Leave the run as it is."""
+
+
+UNREADABLE = {
+    "nothing named": ([], unharmed, "run is missing: set run=..."),
+    "a number": (["run=5"], unharmed, "run=5: give a run folder"),
+    "not there": (["run=gone"], unharmed, "There is no run at gone"),
+    "not finished": (["run=RUN"], lambda run: (run / "DONE").unlink(), "is not finished", "Run the same command again"),
+    "no configuration": (["run=RUN"], lambda run: (run / "config.yaml").unlink(), "lacks config.yaml"),
+    "damaged configuration": (["run=RUN"], lambda run: (run / "config.yaml").write_text("a: ["), "yaml is damaged"),
+    "no prompts": (["run=RUN"], lambda run: (run / "prompts.safetensors").unlink(), "No prompts at"),
+    "unknown set": (["run=RUN", "ood=icon"], unharmed, "ood=icon", "did you mean 'icons'?"),
+    "no score": (["run=RUN", "score=[]"], unharmed, "score=[]", "choose at least one"),
+    "no such score": (["run=RUN", "score=[mmc]"], unharmed, "score=mmc", "did you mean 'mcm'?"),
+    "unknown setting": (["run=RUN", "+foo=1"], unharmed, "unknown setting 'foo'"),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "damage", "fragments"), [(w, d, f) for w, d, *f in UNREADABLE.values()], ids=UNREADABLE
+)
+def test_runs_that_cannot_be_evaluated(negprompt, finished, tmp_path, words, damage, fragments):
+    run = shutil.copytree(folder_of(finished, "negprompt"), tmp_path / "run")
+    damage(run)
+    one_message(negprompt("evaluate", *[word.replace("RUN", str(run)) for word in words]), 2, *fragments)
+
+
+REPORTS = {
+    "runs=gone": (1, "There is no folder gone", "runs=DIR"),
+    "runs=tests": (1, "No finished run in tests", "DONE"),
+    "scores=al": (2, "scores=al", "did you mean 'all'?"),
+    "run=x": (2, "unknown setting 'run'", "did you mean 'runs'?"),
+}
+
+
+@pytest.mark.parametrize(("word", "code", "fragments"), [(w, c, f) for w, (c, *f) in REPORTS.items()], ids=REPORTS)
+def test_reports_of_nothing(negprompt, tmp_path, monkeypatch, word, code, fragments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests").mkdir()
+    one_message(negprompt("report", word), code, *fragments)
+
+
+# --- disks ---------------------------------------------------------------------------------------------------------
+
+WRITES = [
+    ("coop", "config.yaml"), ("coop", "metrics.csv"), ("coop", "last.ckpt"), ("coop", "prompts.safetensors"),
+    ("negprompt", "last.ckpt"), ("negprompt", "scores.npz"), ("negprompt", "metrics.json"), ("negprompt", "DONE"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """`disk(method, file)`: that file of that stage does not fit any more once it is half written."""
+    open_file, sync = pathlib.Path.open, os.fsync
+
+    def fill(method, name):
+        full = []
+
+        def opened(self, *args, **kwargs):
+            file = open_file(self, *args, **kwargs)
+            if self.name.startswith(f".{name}.") and method in self.parts:
+                full.append(file.fileno())
+            return file
+
+        def synced(descriptor):
+            if descriptor in full:
+                full.remove(descriptor)
+                raise OSError(errno.ENOSPC, "No space left on device")
+            sync(descriptor)
+
+        monkeypatch.setattr(pathlib.Path, "open", opened)
+        monkeypatch.setattr(os, "fsync", synced)
+
+    return fill
+
+
+@pytest.mark.parametrize(("method", "name"), WRITES)
+def test_a_full_disk_loses_nothing(negprompt, light, finished, tmp_path, disk, monkeypatch, method, name):
+    disk(method, name)
+    one_message(negprompt("train", *light), 1, "Cannot write", name, "the disk is full", "paths.runs_dir=")
+    runs = tmp_path / "runs"
+    assert not list(runs.rglob(".*.tmp"))
+    assert {done.parts[-4] for done in runs.rglob("DONE")} == ({"coop"} if method == "negprompt" else set())
+    monkeypatch.undo()
+    assert negprompt("train", *light).code == 0
+    assert results(runs) == results(finished)
+
+
+def test_a_log_that_does_not_fit_any_more_is_left_out(negprompt, light, finished, tmp_path, monkeypatch):
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("logging.FileHandler.flush", full, raising=False)
+    said = negprompt("train", *light)
+    assert said.code == 0
+    assert "Traceback" not in said.err
+    assert results(tmp_path / "runs") == results(finished)
+
+
+# --- sweeps --------------------------------------------------------------------------------------------------------
+
+
+def test_one_failing_run_does_not_stop_the_others_of_its_sweep(negprompt, light, tmp_path):
+    words = (*light, "data.num_shots=2,9", "seed=1,2", "-m")
+    said = negprompt("train", *words)
+    assert said.code == 1
+    first, second, summary = said.messages
+    assert first.startswith("negprompt train: data.num_shots=9 seed=1: data.num_shots=9, but 20 of 20 classes")
+    assert second.startswith("negprompt train: data.num_shots=9 seed=2: ")
+    assert "2 of 4 runs failed: data.num_shots=9 seed=1; data.num_shots=9 seed=2." in summary
+    assert "Traceback" not in said.err
+    assert len(list((tmp_path / "runs").rglob("negprompt/*/*/DONE"))) == 2
+
+
+def test_a_bug_in_one_run_is_one_line_with_its_traceback_in_the_log(negprompt, light, tmp_path, monkeypatch):
+    def broken(self, *_):
+        raise ZeroDivisionError("what a pity")
+
+    monkeypatch.setattr("negprompt.methods.coop.CoOp.loss", broken)
+    one_message(negprompt("train", *light), 1, "ZeroDivisionError: what a pity", "HYDRA_FULL_ERROR=1 shows where")
+    for log in (tmp_path / "runs").rglob("log.txt"):
+        assert "in broken" in log.read_text()
+    assert json.loads(next(tmp_path.rglob("FAILED.json")).read_text())["error"] == "ZeroDivisionError"
+
+
+def test_what_was_finished_before_is_not_touched(negprompt, light, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "runs")
+    before = results(tmp_path / "runs")
+    assert negprompt("train", *light, "seed=-1").code == 2
+    assert negprompt("train", *light, "data.num_shots=9").code == 1
+    assert results(tmp_path / "runs") == before
+    said = negprompt("train", *light)
+    assert "reused" in said.out
