@@ -109,8 +109,11 @@ def test_pixels_are_normalised_per_channel():
 # --- augmentation --------------------------------------------------------------------------------------------------
 
 
-def augmented(seed=1, epoch=0, row=0, image=None, **settings):
-    return train_image(image or picture(0.2, 3), SPEC, Augmentation(**settings), seed, SampleIndex(row, epoch))
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (36, 40, 3), dtype=np.uint8))
+
+
+def augmented(seed=1, epoch=0, row=0, image=NOISE, **settings):
+    return train_image(image, SPEC, Augmentation(**settings), seed, SampleIndex(row, epoch))
 
 
 def test_augmentation_is_a_function_of_seed_epoch_and_row():

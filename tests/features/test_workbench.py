@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import QUIET, TinySettings, coop, request, two_stage
+from helpers import QUIET, SHOTS, TinySettings, coop, request, two_stage
 
 from negprompt import api
 from negprompt.data.base import Augmentation, load_split
@@ -134,6 +134,15 @@ def test_test_features_are_shared_by_all_seeds(icons, computed):
 def test_what_changes_the_features_is_never_answered_from_memory(icons, computed, change):
     bench(icons, STORED).train_datamodule(16)
     bench(icons, **{"features": STORED, **change}).train_datamodule(16)
+    assert len(computed) == 2
+
+
+def test_another_seed_augments_the_same_pictures_differently(icons, computed):
+    every_picture = {"num_shots": SHOTS}
+    one, two = (bench(icons, STORED, seed=seed, **every_picture) for seed in (1, 2))
+    assert one.split.train == two.split.train
+    for each in (one, two):
+        each.train_datamodule(16)
     assert len(computed) == 2
 
 
