@@ -256,9 +256,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         cause = _CAUSES.get(error.errno or 0, error.strerror or str(error))
-        msg = (
-            f"Cannot write {path}: {cause}. Mend that or set another paths.runs_dir=<folder>, or output=<folder>."
-        )
+        msg = f"Cannot write {path}: {cause}. Mend that or set another paths.runs_dir=<folder>, or output=<folder>."
         raise RunError(msg) from error
 
 
