@@ -39,8 +39,8 @@ def test_another_type_is_refused_with_its_value(temperature):
 
 
 def test_an_unknown_setting_is_answered_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"score\.mcm\.temprature=1\.0: unknown setting; .*'temperature'"):
-        choose("mcm", mcm, {"temprature": 1.0}, "")
+    with pytest.raises(ConfigError, match=r"score\.mcm\.temp=1\.0: unknown setting; .*'temperature'"):
+        choose("mcm", mcm, {"temp": 1.0}, "")
 
 
 def test_a_whole_number_is_a_temperature():
