@@ -69,7 +69,7 @@ def test_the_papers_loss_is_eq_4_to_7_written_out():
     assert float(terms["nis"]) == pytest.approx(float(nis), rel=1e-5)
     assert float(terms["npd"]) == pytest.approx(npd, rel=1e-5)
     assert float(terms["nnd"]) == pytest.approx(nnd, rel=1e-5)
-    assert float(loss) == pytest.approx(float(nis) + 0.1 * npd + 0.05 * nnd, rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(float(nis) + 0.1 * npd + 0.05 * nnd, rel=1e-5)
 
 
 def test_what_is_logged_shows_a_collapse():
