@@ -41,7 +41,7 @@ def test_the_version(negprompt):
 
 
 @pytest.mark.parametrize(
-    ("word", "nearest"), [("trian", "train"), ("eval", "evaluate"), ("reports", "report"), ("--multirun", None)]
+    ("word", "nearest"), [("trainn", "train"), ("eval", "evaluate"), ("reports", "report"), ("--multirun", None)]
 )
 def test_an_unknown_command_is_answered_with_the_nearest(negprompt, word, nearest):
     said = negprompt(word, "seed=1")
@@ -53,7 +53,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(negprompt, word, neares
 
 
 def test_python_m_negprompt_is_the_same_command():
-    words = [sys.executable, "-m", "negprompt", "trian"]
+    words = [sys.executable, "-m", "negprompt", "trainn"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "did you mean 'train'?" in done.stderr
