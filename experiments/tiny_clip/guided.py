@@ -1,4 +1,4 @@
-"""A ViT that is shown what the distilled ResNet sees, region by region: a transformer alone learns far too slowly here.
+"""A ViT that is shown what the distilled ResNet sees, region by region: a transformer alone learns very slowly.
 
 Each of the 36 patch tokens also learns the ResNet's third-stage features of its region, and the embedding is compared
 with the ResNet's of the same view: 37 lessons a picture in place of one.
