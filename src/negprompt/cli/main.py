@@ -50,7 +50,7 @@ def main() -> None:
     if name == "completion":
         sys.exit(_completion(words))
     stop.end_on_sigterm()
-    # Idle threads of small tensor operations sleep instead of spinning: on a shared machine that is several times faster.
+    # Idle threads of small operations sleep instead of spinning: several times faster where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:  # Heavy imports (torch, hydra) only now: help and typing errors answer at once.
         runner = importlib.import_module("negprompt.cli.run")
