@@ -80,17 +80,26 @@ def run_trainer(settings: TrainerSettings) -> lightning.Trainer:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C out of a loop as KeyboardInterrupt: Lightning makes an exit of it and ignores every later one."""
+    """Let Ctrl-C out of a loop as KeyboardInterrupt.
+
+    Lightning makes an exit of it and ignores every later one; loader processes that end too slowly make an error of it.
+    """
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
+    except (SystemExit, Exception) as stop:
+        if _follows_interrupt(stop):
             raise KeyboardInterrupt from stop
         raise
     finally:
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, handler)
+
+
+def _follows_interrupt(error: BaseException) -> bool:
+    """Whether an error was raised while a Ctrl-C was being handled."""
+    earlier = error.__context__
+    return earlier is not None and (isinstance(earlier, KeyboardInterrupt) or _follows_interrupt(earlier))
 
 
 def _trainer(
