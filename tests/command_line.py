@@ -69,3 +69,11 @@ def results(runs_dir: Path) -> dict[str, bytes]:
     """Bytes of everything that equal runs share, by path below a runs folder."""
     names = ("metrics.json", "scores.npz", "prompts.safetensors", "metrics.csv", "DONE")
     return {str(path.relative_to(runs_dir)): path.read_bytes() for name in names for path in runs_dir.rglob(name)}
+
+
+def one_message(said: Said, code: int, *fragments: str) -> None:
+    """One line of our own, with all fragments in it, and no traceback."""
+    (line,) = said.messages
+    assert not [fragment for fragment in fragments if fragment not in line], line
+    assert said.code == code
+    assert "Traceback" not in said.err + said.out
