@@ -115,8 +115,8 @@ def test_more_shots_than_pictures_name_the_classes_and_what_there_is(negprompt, 
 # --- disks ---------------------------------------------------------------------------------------------------------
 
 WRITES = [
-    ("coop", "config.yaml"), ("coop", "metrics.csv"), ("coop", "last.ckpt"), ("coop", "prompts.safetensors"),
-    ("negprompt", "last.ckpt"), ("negprompt", "scores.npz"), ("negprompt", "metrics.json"), ("negprompt", "DONE"),
+    ("coop", "metrics.csv"), ("coop", "last.ckpt"), ("coop", "prompts.safetensors"),
+    ("negprompt", "last.ckpt"), ("negprompt", "scores.npz"), ("negprompt", "DONE"),
 ]  # fmt: skip
 
 

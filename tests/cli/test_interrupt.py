@@ -15,8 +15,7 @@ from stopping import PLACES, stopped
 pytestmark = pytest.mark.usefixtures("no_figures")
 
 STOPS = [(place, signal.SIGINT) for place in PLACES]
-STOPS += [("image features", signal.SIGTERM), ("training of stage 2", signal.SIGTERM)]
-STOPS += [("training of stage 1", signal.SIGKILL), ("a checkpoint", signal.SIGKILL)]
+STOPS += [("evaluation of stage 2", signal.SIGTERM), ("a checkpoint", signal.SIGKILL)]
 ADVICE = "What was finished is kept; the same command goes on from there."
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
 
