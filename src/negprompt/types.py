@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypedDict
 from torch import Tensor
 
 OOD_LABEL = -1
+NO_SLOT = -1
 
 
 class ImageSpec(NamedTuple):
@@ -63,6 +64,22 @@ class ScoreInputs(NamedTuple):
 
     similarity: Similarity
     logit_scale: float
+
+
+class PromptTokens(NamedTuple):
+    """Token sequences of K class names.
+
+    `tokens` (K, L) ids, 0 after the end token; `slots` (K, L): index of the context vector that stands there, -1 for
+    a token; `end_positions` (K,): index of the end token. L is that of the longest prompt.
+    """
+
+    tokens: Tensor
+    slots: Tensor
+    end_positions: Tensor
+
+    def rows(self, rows: Tensor) -> PromptTokens:
+        """The prompts of some of the names."""
+        return PromptTokens(self.tokens[rows], self.slots[rows], self.end_positions[rows])
 
 
 class PromptBundle(NamedTuple):

@@ -84,6 +84,7 @@ REFUSED = {
     "trainer.precision=16": ("trainer.precision=16", "16-mixed"),
     "trainer.precision=16-mixed": ("trainer.precision=16-mixed needs a GPU", "32-true"),
     "resume=always": ("resume=always", "allowed: auto, never"),
+    "text_chunk=0": ("text_chunk=0: should be auto, none or a number of classes, 1 or more",),
     "text_path=crop": ("text_path=crop", "did you mean 'cropped'?"),
     "paths.runs_dir=null": ("paths.runs_dir=null: should be a valid string",),
     # keys

@@ -31,7 +31,7 @@ def settings(name):
     module, cls = node.pop("_target_").rsplit(".", 1)
     open_values = {"model_name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}
     values = {key: open_values[key] if value == "???" else value for key, value in node.items()}
-    values |= {"text_path": "auto"} | ({"weights_dir": None} if "weights_dir" in node else {})
+    values |= {"text_path": "auto", "text_chunk": "auto"} | ({"weights_dir": None} if "weights_dir" in node else {})
     return getattr(importlib.import_module(module), cls)(**values)
 
 
@@ -111,6 +111,8 @@ def test_the_tag_says_what_was_loaded(backbone):
         assert backbone.tag == f"embedded/{chosen.name}"
 
 
-def test_the_text_path_stays_out_of_the_request_hash(backbone):
+@pytest.mark.parametrize("update", [{"text_path": "plain"}, {"text_chunk": 3}])
+def test_how_text_is_encoded_stays_out_of_the_request_hash(backbone, update):
     chosen = settings(backbone.name)
-    assert chosen.model_copy(update={"text_path": "plain"}).hash_payload() == chosen.hash_payload()
+    assert chosen.model_copy(update=update).hash_payload() == chosen.hash_payload()
+    assert chosen.model_copy(update=update) != chosen

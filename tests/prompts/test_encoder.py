@@ -12,7 +12,7 @@ from helpers import tiny_backbone
 
 from negprompt.errors import ConfigError
 from negprompt.prompts.context import initial_context
-from negprompt.prompts.encoder import PromptEncoder
+from negprompt.prompts.encoder import PromptEncoder, _warn_once
 from negprompt.prompts.template import PromptLayout
 
 NAMES = ("owl", "ice_cream", "Mexican hairless dog (xoloitzcuintli)", "fire truck")
@@ -101,7 +101,8 @@ def test_cropping_a_batch_of_negatives_changes_no_gradient(either_path):
 
 def test_equal_class_specific_contexts_are_a_shared_one(backbone):
     shared = noise(4, 32)
-    assert torch.equal(encode(backbone, shared.expand(len(NAMES), -1, -1)), encode(backbone, shared))
+    specific = encode(backbone, shared.expand(len(NAMES), -1, -1))
+    assert largest_gap(specific, encode(backbone, shared)) < 1e-6
 
 
 def test_a_class_specific_context_reaches_its_own_class_only(backbone):
@@ -142,16 +143,14 @@ def test_gradients_reach_the_context_and_no_weight(backbone):
     assert all(parameter.grad is None for parameter in backbone.parameters())
 
 
-def test_an_encoder_saves_nothing_that_the_backbone_already_holds(backbone):
-    assert PromptEncoder(backbone, NAMES, PromptLayout(4)).state_dict() == {}
-
-
 def test_names_with_untrained_tokens_are_named_in_a_warning(caplog):
+    _warn_once.cache_clear()
     backbone = tiny_backbone()
     with torch.no_grad():
         backbone.model.token_embedding.weight[backbone.tokenize("truck")] = 0
     with caplog.at_level(logging.WARNING):
         PromptEncoder(backbone, NAMES, PromptLayout(4))
+        PromptEncoder(backbone, NAMES, PromptLayout(4))  # says it once
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith("tiny_test never saw")
     assert message.endswith(": fire truck")

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from negprompt.errors import ConfigError
-from negprompt.prompts.template import NO_SLOT, PromptLayout, insert_context, prompt_tokens
+from negprompt.backbones.text import insert_context
+from negprompt.prompts.template import PromptLayout, prompt_tokens
+from negprompt.types import NO_SLOT
 
 START, END = 900, 901
 WORDS = {"fire": 11, "truck": 12, "bell": 13, ".": 20}
@@ -55,9 +57,10 @@ def test_names_of_different_lengths_end_at_different_places():
 
 
 def test_nothing_follows_the_end_token():
-    prompts = prompt_tokens(["bell"], PromptLayout(1), words, start=START, end=END, context_length=10)
-    assert prompts.tokens[0, 4:].tolist() == [0] * 6
-    assert prompts.slots[0, 4:].tolist() == [NO_SLOT] * 6
+    prompts = prompt_tokens(["bell", "fire truck"], PromptLayout(1), words, start=START, end=END, context_length=10)
+    assert prompts.tokens.shape == prompts.slots.shape == (2, 5)  # as long as the longest
+    assert prompts.tokens[0, 4:].tolist() == [0]
+    assert prompts.slots[0, 4:].tolist() == [NO_SLOT]
 
 
 def test_underscores_and_runs_of_spaces_are_single_spaces():
@@ -96,19 +99,22 @@ def test_the_end_position_is_that_of_open_clips_own_tokenizer():
     literal = tokenizer([f"a photo of a {name.replace('_', ' ')}" for name in names])
     assert prompts.end_positions.tolist() == literal.argmax(dim=1).tolist() == [6, 7, 17]
     kept = prompts.slots == NO_SLOT
-    assert torch.equal(prompts.tokens[kept], literal[kept])
+    assert torch.equal(prompts.tokens[kept], literal[:, : kept.shape[1]][kept])
 
 
 def test_context_vectors_replace_their_slots_and_nothing_else():
     slots = torch.tensor([[-1, 1, 0, -1]])
     table = torch.arange(8.0).reshape(1, 4, 2)
     context = torch.tensor([[10.0, 10.0], [20.0, 20.0]])
-    expected = torch.tensor([[[0.0, 1.0], [20.0, 20.0], [10.0, 10.0], [6.0, 7.0]]])
-    assert torch.equal(insert_context(table, slots, context), expected)
+    expected = torch.tensor([[0.0, 1.0], [20.0, 20.0], [10.0, 10.0], [6.0, 7.0]])
+    placed = insert_context(table, slots, torch.stack([context, -context]).unsqueeze(0))
+    assert placed.shape == (1, 2, 4, 2)
+    assert torch.equal(placed[0, 0], expected)
+    assert torch.equal(placed[0, 1, 1:3], -expected[1:3])
 
 
 def test_class_specific_vectors_go_to_their_class():
     slots = torch.tensor([[-1, 0], [0, -1]])
-    context = torch.tensor([[[1.0]], [[2.0]]])
+    context = torch.tensor([[[[1.0]]], [[[2.0]]]])
     placed = insert_context(torch.zeros(2, 2, 1), slots, context)
-    assert placed.squeeze(-1).tolist() == [[0.0, 1.0], [2.0, 0.0]]
+    assert placed.flatten(1).tolist() == [[0.0, 1.0], [2.0, 0.0]]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from negprompt.backbones.chunks import TextChunk
+from negprompt.backbones.text import TextPath, TextTower
 from negprompt.settings import Settings
 from negprompt.types import ImageSpec
 
@@ -25,13 +28,16 @@ class TokenizerInfo(NamedTuple):
 class FrozenBackbone(nn.Module, abc.ABC):
     """A CLIP whose parameters never change: no gradient to its weights, evaluation mode whatever `train()` says.
 
-    Features are not normalised: whoever needs cosines normalises, whoever needs lengths (ReAct) still has them.
+    Image features are not normalised: whoever needs cosines normalises, whoever needs lengths (ReAct) still has them.
+    `text_path` and `text_chunk` say how prompts are encoded; neither changes a result beyond rounding.
     """
 
     name: str
     tag: str
     image_spec: ImageSpec
     tokenizer_info: TokenizerInfo
+    text_path: TextPath
+    text_chunk: TextChunk
 
     @abc.abstractmethod
     def encode_image(self, images: Tensor) -> Tensor:
@@ -42,11 +48,8 @@ class FrozenBackbone(nn.Module, abc.ABC):
         """Token ids (..., L) -> rows of the token table (..., L, d), without positions."""
 
     @abc.abstractmethod
-    def encode_prompts(self, embeddings: Tensor, end_positions: Tensor) -> Tensor:
-        """Prompt embeddings (N, L, d) and the place of the end token (N,) -> text features (N, D), not unit length.
-
-        Gradients flow to `embeddings`; the weights have none.
-        """
+    def text_tower(self) -> TextTower:
+        """The parts of the text tower that prompts are encoded with; gradients pass, the weights have none."""
 
     @abc.abstractmethod
     def tokenize(self, text: str) -> list[int]:
@@ -83,6 +86,8 @@ class BackboneSettings(Settings, abc.ABC):
     """Settings of one backbone: `build()` loads it."""
 
     name: str
+    text_path: Annotated[TextPath, Field(exclude=True)] = "auto"
+    text_chunk: Annotated[TextChunk, Field(exclude=True)] = "auto"
 
     @abc.abstractmethod
     def build(self) -> FrozenBackbone:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from negprompt.backbones.base import BackboneSettings
 from negprompt.backbones.openclip import OpenClipBackbone, from_config
-from negprompt.backbones.text import TextPath
 from negprompt.errors import BackboneError, nearest
 from negprompt.types import ImageSpec
 
@@ -25,8 +22,6 @@ _CONFIG = "open_clip_config.json"
 
 class EmbeddedSettings(BackboneSettings):
     """One of the embedded CLIPs: tiny_rn, tiny_lit or tiny_vit."""
-
-    text_path: Annotated[TextPath, Field(exclude=True)] = "auto"
 
     def check(self) -> None:
         """Refuse a name that the package has no weights of."""
@@ -57,7 +52,7 @@ class EmbeddedSettings(BackboneSettings):
             tuple(preprocess["std"]),
             preprocess["interpolation"],
         )
-        return OpenClipBackbone(model, self.name, f"embedded/{self.name}", spec, self.text_path)
+        return OpenClipBackbone(model, self.name, f"embedded/{self.name}", spec, self.text_path, self.text_chunk)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from negprompt.backbones.base import BackboneSettings, FrozenBackbone, TokenizerInfo
-from negprompt.backbones.text import TextPath, TextTower, encode_prompts
+from negprompt.backbones.chunks import TextChunk
+from negprompt.backbones.openclip_text import text_module, text_tower
+from negprompt.backbones.text import TextPath, TextTower
 from negprompt.errors import BackboneError, nearest
 from negprompt.types import ImageSpec
 
@@ -31,22 +33,30 @@ class OpenClipBackbone(FrozenBackbone):
         tag: model and weights, for example "ViT-B-16/laion2b_s34b_b88k".
         image_spec: picture size and normalisation.
         text_path: how prompts are encoded.
+        text_chunk: classes encoded at a time.
 
     Raises:
-        BackboneError: a text tower without causal mask, or one that does not read out the end token.
+        BackboneError: a text tower without a token table of open_clip's own tokenizer.
     """
 
     def __init__(
-        self, model: nn.Module, name: str, tag: str, image_spec: ImageSpec, text_path: TextPath = "auto"
+        self,
+        model: nn.Module,
+        name: str,
+        tag: str,
+        image_spec: ImageSpec,
+        text_path: TextPath = "auto",
+        text_chunk: TextChunk = "auto",
     ) -> None:
         super().__init__()
         self.model = model
         self.name = name
         self.tag = tag
         self.image_spec = image_spec
-        self._text_path = text_path
-        self._text = _text_module(model, tag)
-        self._tokenizer = open_clip.SimpleTokenizer(context_length=len(self._text.positional_embedding))
+        self.text_path = text_path
+        self.text_chunk = text_chunk
+        self._text = text_module(model, tag)
+        self._tokenizer = open_clip.SimpleTokenizer(context_length=self._text.context_length)
         self.tokenizer_info = TokenizerInfo(
             self._tokenizer.sot_token_id, self._tokenizer.eot_token_id, self._tokenizer.context_length
         )
@@ -62,9 +72,9 @@ class OpenClipBackbone(FrozenBackbone):
         embeddings: Tensor = self._text.token_embedding(tokens)
         return embeddings
 
-    def encode_prompts(self, embeddings: Tensor, end_positions: Tensor) -> Tensor:
-        """Prompt embeddings (N, L, d) -> text features (N, D), not of unit length."""
-        return encode_prompts(self._tower(), embeddings, end_positions, self._text_path)
+    def text_tower(self) -> TextTower:
+        """The parts of the text tower."""
+        return text_tower(self._text, self.model.encode_text)  # type: ignore[arg-type]
 
     def tokenize(self, text: str) -> list[int]:
         """Byte-pair tokens without start and end token."""
@@ -81,16 +91,6 @@ class OpenClipBackbone(FrozenBackbone):
         rows = self._text.token_embedding.weight[list(tokens)]
         return [token for token, row in zip(tokens, rows, strict=True) if not row.any()]
 
-    def _tower(self) -> TextTower:
-        text = self._text
-        return TextTower(
-            blocks=lambda hidden, mask: text.transformer(hidden, attn_mask=mask),
-            positions=text.positional_embedding,
-            causal_mask=text.attn_mask,
-            final_norm=text.ln_final,
-            project=lambda hidden: _project(hidden, text.text_projection),
-        )
-
 
 class OpenClipSettings(BackboneSettings):
     """Any open_clip model: a known name with a pretrained tag, or with a local weights file.
@@ -101,7 +101,6 @@ class OpenClipSettings(BackboneSettings):
     model_name: Annotated[str, Field(min_length=1)]
     pretrained: Annotated[str, Field(min_length=1)]
     weights_dir: Annotated[str | None, Field(exclude=True)] = None
-    text_path: Annotated[TextPath, Field(exclude=True)] = "auto"
 
     def check(self) -> None:
         """Refuse unknown models and tags, weights files that are not there, and activations that do not fit."""
@@ -119,7 +118,8 @@ class OpenClipSettings(BackboneSettings):
         local = self._local_weights()
         model = _create(self.model_name, local or self.pretrained, self._missing_weights)
         spec = _image_spec(self.model_name, self.pretrained)
-        return OpenClipBackbone(model, self.name, f"{self.model_name}/{self.pretrained}", spec, self.text_path)
+        tag = f"{self.model_name}/{self.pretrained}"
+        return OpenClipBackbone(model, self.name, tag, spec, self.text_path, self.text_chunk)
 
     def _local_weights(self) -> str | None:
         """Path of the weights on this machine, None to let open_clip fetch the tag."""
@@ -203,24 +203,3 @@ def _image_spec(model_name: str, tag: str) -> ImageSpec:
     mean = tuple(preprocess.get("mean") or open_clip.OPENAI_DATASET_MEAN)
     std = tuple(preprocess.get("std") or open_clip.OPENAI_DATASET_STD)
     return ImageSpec(size, mean, std, preprocess.get("interpolation", "bicubic"))
-
-
-def _text_module(model: nn.Module, tag: str) -> Any:  # noqa: ANN401 -- open_clip's classes share no base
-    """The module that holds the text tower's parts: the CLIP itself, or `.text` of a CustomTextCLIP."""
-    text = getattr(model, "text", model)
-    parts = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection", "attn_mask")
-    lacking = [part for part in parts if getattr(text, part, None) is None]
-    pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "argmax")
-    class_token = getattr(text, "cls_emb", None) is not None  # CoCa reads it out, whatever its pooling says
-    if lacking or pool != "argmax" or class_token:
-        reason = f"no {', '.join(lacking)}" if lacking else "a class token" if class_token else f"pooling {pool!r}"
-        msg = (
-            f"The text tower of {tag} is not a causal CLIP transformer ({reason}), which learned prompts need: "
-            "choose a CLIP model such as ViT-B-16."
-        )
-        raise BackboneError(msg)
-    return text
-
-
-def _project(hidden: Tensor, projection: Tensor | nn.Linear) -> Tensor:
-    return projection(hidden) if isinstance(projection, nn.Linear) else hidden @ projection

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, ValidationError
 
 from negprompt.backbones.base import BackboneSettings
+from negprompt.backbones.chunks import TextChunk
+from negprompt.backbones.text import TextPath
 from negprompt.cli.explain import config_error
 from negprompt.data.base import IDSets, OODSets
 from negprompt.errors import ConfigError, nearest
@@ -41,7 +43,8 @@ class Top(Settings):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     resume: Literal["auto", "never"]
-    text_path: Literal["auto", "cropped", "plain"]
+    text_path: TextPath
+    text_chunk: TextChunk
 
 
 def build_request(config: Mapping[str, Any]) -> Request:

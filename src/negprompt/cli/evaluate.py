@@ -41,7 +41,9 @@ def _with_run(config: dict[str, Any]) -> dict[str, Any]:
     except (yaml.YAMLError, TypeError, ValueError) as error:
         msg = f"{stored} is damaged: delete the run's folder and make the run again."
         raise RunError(msg) from error
-    here = {"text_path": config["text_path"], "weights_dir": config["paths"]["weights_dir"]}
-    backbone = base["backbone"] | {key: here[key] for key in here if key in base["backbone"] and here[key] is not None}
+    here = {key: config[key] for key in ("text_path", "text_chunk")}
+    if "weights_dir" in base["backbone"] and config["paths"]["weights_dir"] is not None:
+        here["weights_dir"] = config["paths"]["weights_dir"]
+    backbone = base["backbone"] | here
     told = {key: value for key, value in config.items() if value is not None and key not in ("run", "output")}
     return {**base, "backbone": backbone, "score": {}, **told}

@@ -14,6 +14,7 @@ from negprompt.errors import PromptMismatchError
 from negprompt.evaluation.recorder import SetRecord, SetRecorder
 from negprompt.prompts import bundle as bundles
 from negprompt.prompts.encoder import PromptEncoder
+from negprompt.prompts.similarity import similarity
 from negprompt.types import Batch, PromptBundle, ScoreInputs, Similarity
 
 ScoreFunctions = Mapping[str, Callable[[ScoreInputs], Tensor]]
@@ -80,8 +81,7 @@ class PromptEvaluation(lightning.LightningModule):
         if self._positive is None:
             msg = "test_step before on_test_start"
             raise RuntimeError(msg)
-        negative = None if self._negative is None else torch.einsum("bd,kpd->bkp", images, self._negative)
-        return Similarity(images @ self._positive.T, negative)
+        return similarity(images, self._positive, self._negative)
 
     def records(self) -> dict[str, SetRecord]:
         """What the test loop saw, by set name, on the CPU."""

@@ -10,9 +10,10 @@ from negprompt.backbones.base import FrozenBackbone
 from negprompt.methods.base import Contexts, MethodSettings, PromptLearning
 from negprompt.objectives.coop import positive_loss
 from negprompt.prompts.context import initial_context
+from negprompt.prompts.similarity import similarity
 from negprompt.prompts.template import PromptLayout
 from negprompt.training.schedule import OptimizerSettings
-from negprompt.types import PromptBundle, Similarity
+from negprompt.types import PromptBundle
 
 
 class CoOp(PromptLearning):
@@ -43,9 +44,9 @@ class CoOp(PromptLearning):
 
     def loss(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross entropy over the training classes at CLIP's own temperature (Eq. 2)."""
-        cosines = image_features @ self.encoder(self.backbone, self.context).T
-        accuracy = (cosines.detach().argmax(dim=1) == labels).float().mean()
-        return positive_loss(Similarity(cosines), labels, self.backbone.logit_scale), {"accuracy": accuracy}
+        cosines = similarity(image_features, self.encoder(self.backbone, self.context))
+        accuracy = (cosines.positive.detach().argmax(dim=1) == labels).float().mean()
+        return positive_loss(cosines, labels, self.backbone.logit_scale), {"accuracy": accuracy}
 
 
 class CoOpSettings(MethodSettings):

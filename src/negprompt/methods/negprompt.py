@@ -17,6 +17,7 @@ from negprompt.methods.coop import CoOpSettings
 from negprompt.objectives.negprompt import negprompt_terms, nis_floor, total_loss
 from negprompt.prompts import bundle as bundles
 from negprompt.prompts.context import NegativeInit, initial_negative_context
+from negprompt.prompts.similarity import similarity
 from negprompt.prompts.spread import cosine_across_classes, cosine_within_class
 from negprompt.training.schedule import OptimizerSettings
 from negprompt.types import PromptBundle, Similarity
@@ -134,13 +135,10 @@ class NegPrompt(PromptLearning):
     def loss(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted sum of NIS, NPD and NND (Eq. 7)."""
         negative_text = self.encoder.encode_negative(self.backbone, self.negative_context)
-        similarity = Similarity(
-            image_features @ self.positive_text.T,
-            torch.einsum("bd,kpd->bkp", image_features, negative_text),
-        )
+        cosines = similarity(image_features, self.positive_text, negative_text)
         settings = self._settings
         terms = negprompt_terms(
-            similarity,
+            cosines,
             labels,
             self.positive_text,
             negative_text,
@@ -150,17 +148,17 @@ class NegPrompt(PromptLearning):
             nnd=settings.nnd,
         )
         total = total_loss(terms, npd_weight=settings.npd_weight, nnd_weight=settings.nnd_weight)
-        return total, self._diagnostics(similarity, negative_text, terms._asdict())
+        return total, self._diagnostics(cosines, negative_text, terms._asdict())
 
     @torch.no_grad()
-    def _diagnostics(self, similarity: Similarity, text: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _diagnostics(self, cosines: Similarity, text: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Loss terms and what shows a collapse: NIS above its floor, how ID pictures see both kinds of prompts."""
         values = {name: term.detach() for name, term in terms.items()}
         if self._settings.nis == "negatives_uniform":
             values["nis_above_floor"] = values["nis"] - nis_floor(*text.shape[:2])
-        if similarity.negative is not None:
-            values["similarity_negative"] = similarity.negative.flatten(1).amax(1).mean()
-        values["similarity_positive"] = similarity.positive.amax(1).mean()
+        if cosines.negative is not None:
+            values["similarity_negative"] = cosines.negative.flatten(1).amax(1).mean()
+        values["similarity_positive"] = cosines.positive.amax(1).mean()
         values["negatives_across_classes"] = cosine_across_classes(text)
         return values
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F  # noqa: N812 -- torch's own convention
-from torch import Tensor, nn
+from torch import Tensor
 
 from negprompt.backbones.base import FrozenBackbone
-from negprompt.prompts.template import PromptLayout, insert_context, prompt_tokens
+from negprompt.backbones.text import TextPlan, encode_prompts, plan_prompts
+from negprompt.prompts.sharding import Share, gather, my_share
+from negprompt.prompts.template import PromptLayout, prompt_tokens
+from negprompt.ranks import world_size
 
 log = logging.getLogger(__name__)
 
 
-class PromptEncoder(nn.Module):
+class PromptEncoder:
     """Prompts of K class names in one layout, ready for any context vectors.
 
-    The token embeddings around the context are looked up once; only the context changes between calls. The backbone
-    is an argument of each call and not a part of this module, so that it is neither moved nor saved twice.
+    Only token ids are kept; the backbone is an argument of each call, so that it is neither moved nor saved twice.
+    Where several processes work together, each encodes its share of the names and all get all features.
 
     Args:
         backbone: frozen CLIP that embeds and encodes.
@@ -30,15 +32,10 @@ class PromptEncoder(nn.Module):
         ConfigError: a prompt longer than the text tower takes.
     """
 
-    token_embeddings: Tensor
-    slots: Tensor
-    end_positions: Tensor
-
     def __init__(self, backbone: FrozenBackbone, class_names: Sequence[str], layout: PromptLayout) -> None:
-        super().__init__()
         self.class_names = tuple(class_names)
         info = backbone.tokenizer_info
-        prompts = prompt_tokens(
+        self._prompts = prompt_tokens(
             class_names,
             layout,
             backbone.tokenize,
@@ -46,33 +43,42 @@ class PromptEncoder(nn.Module):
             end=info.end,
             context_length=info.context_length,
         )
-        _warn_about_unknown_words(backbone, class_names)
-        with torch.no_grad():
-            embeddings = backbone.embed_tokens(prompts.tokens.to(next(backbone.parameters()).device))
-        self.register_buffer("token_embeddings", embeddings.float(), persistent=False)
-        self.register_buffer("slots", prompts.slots, persistent=False)
-        self.register_buffer("end_positions", prompts.end_positions, persistent=False)
+        self._plans: dict[tuple[int, int, int], tuple[Share, TextPlan]] = {}
+        _warn_about_unknown_words(backbone, self.class_names)
 
-    def forward(self, backbone: FrozenBackbone, context: Tensor) -> Tensor:
+    def __call__(self, backbone: FrozenBackbone, context: Tensor) -> Tensor:
         """Encode positive prompts: context (n, d) or (K, n, d) -> unit text features (K, D), float32."""
-        embeddings = insert_context(self.token_embeddings, self.slots, context)
-        features = backbone.encode_prompts(embeddings, self.end_positions)
-        return F.normalize(features.float(), dim=-1)
+        return self.encode_negative(backbone, context.unsqueeze(-3)).squeeze(1)
 
     def encode_negative(self, backbone: FrozenBackbone, context: Tensor) -> Tensor:
-        """Encode P negative prompts a class: context (P, n, d) or (K, P, n, d) -> unit text features (K, P, D)."""
-        per_negative = context.unbind(-3)
-        embeddings = torch.stack([insert_context(self.token_embeddings, self.slots, one) for one in per_negative], 1)
-        ends = self.end_positions.unsqueeze(1).expand(-1, len(per_negative))
-        features = backbone.encode_prompts(embeddings.flatten(0, 1), ends.flatten())
-        return F.normalize(features.float(), dim=-1).reshape(*embeddings.shape[:2], -1)
+        """Encode P prompts a class: context (P, n, d) or (K, P, n, d) -> unit text features (K, P, D), float32."""
+        tower = backbone.text_tower()
+        key = (context.dim(), context.shape[-3], world_size())
+        if key not in self._plans:
+            share = my_share(self._prompts.end_positions.tolist())
+            plan = plan_prompts(
+                tower,
+                self._prompts.rows(share.rows),
+                class_specific=context.dim() == 4,
+                num_contexts=context.shape[-3],
+                path=backbone.text_path,
+                chunk=backbone.text_chunk,
+            )
+            self._plans[key] = share, plan
+        share, plan = self._plans[key]
+        if context.dim() == 4 and world_size() > 1:
+            context = context[share.rows.to(context.device)]
+        return gather(encode_prompts(tower, plan, context), share)
 
 
 def _warn_about_unknown_words(backbone: FrozenBackbone, class_names: Sequence[str]) -> None:
     unknown = [name for name in class_names if backbone.unknown_tokens(backbone.tokenize(name))]
     if unknown:
-        log.warning(
-            "%s never saw a part of these class names in its own training; expect little from them: %s",
-            backbone.name,
-            ", ".join(unknown),
-        )
+        _warn_once(backbone.name, ", ".join(unknown))
+
+
+@functools.cache
+def _warn_once(backbone: str, names: str) -> None:
+    log.warning(
+        "%s never saw a part of these class names in its own training; expect little from them: %s", backbone, names
+    )

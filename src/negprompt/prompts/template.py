@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
 
 from negprompt.errors import ConfigError
+from negprompt.types import NO_SLOT, PromptTokens
 
 ClassTokenPosition = Literal["end", "middle", "front"]
-NO_SLOT = -1
 
 
 class PromptLayout(NamedTuple):
@@ -20,18 +19,6 @@ class PromptLayout(NamedTuple):
     num_context_tokens: int
     class_token_position: ClassTokenPosition = "end"
     full_stop: bool = False
-
-
-class PromptTokens(NamedTuple):
-    """Token sequences of K class names.
-
-    `tokens` (K, L) ids, 0 after the end token; `slots` (K, L): index of the context vector that stands there, -1 for
-    a token; `end_positions` (K,): index of the end token.
-    """
-
-    tokens: Tensor
-    slots: Tensor
-    end_positions: Tensor
 
 
 def clean_name(name: str) -> str:
@@ -64,7 +51,7 @@ def prompt_tokens(
         context_length: longest sequence the text tower takes (77).
 
     Returns:
-        Token ids, context slots and end positions, padded with 0 to `context_length`.
+        Token ids, context slots and end positions, padded with 0 to the longest prompt.
 
     Raises:
         ConfigError: an empty name, or a prompt longer than `context_length`.
@@ -84,7 +71,8 @@ def prompt_tokens(
         for place, (token, slot) in enumerate([(start, NO_SLOT), *body, (end, NO_SLOT)]):
             tokens[row, place], slots[row, place] = token, slot
         end_positions[row] = len(body) + 1
-    return PromptTokens(tokens, slots, end_positions)
+    longest = int(end_positions.max()) + 1
+    return PromptTokens(tokens[:, :longest], slots[:, :longest], end_positions)
 
 
 def _body(name: str, layout: PromptLayout, tokenize: Callable[[str], list[int]]) -> list[tuple[int, int]]:
@@ -102,24 +90,3 @@ def _body(name: str, layout: PromptLayout, tokenize: Callable[[str], list[int]])
     if layout.class_token_position == "middle":
         return context[:half] + word + context[half:] + stop
     return word + context + stop
-
-
-def insert_context(token_embeddings: Tensor, slots: Tensor, context: Tensor) -> Tensor:
-    """Put context vectors into their slots.
-
-    Args:
-        token_embeddings: rows of the token table (K, L, d).
-        slots: index of the context vector at each place (K, L), -1 where the token stays.
-        context: shared (n, d) or class-specific (K, n, d).
-
-    Returns:
-        Prompt embeddings (K, L, d); gradients flow to `context` alone.
-    """
-    if context.shape[-2] == 0:
-        return token_embeddings
-    index = slots.clamp(min=0)
-    if context.dim() == 2:
-        placed = context[index]
-    else:
-        placed = torch.gather(context, 1, index.unsqueeze(-1).expand(-1, -1, context.shape[-1]))
-    return torch.where((slots == NO_SLOT).unsqueeze(-1), token_embeddings, placed)

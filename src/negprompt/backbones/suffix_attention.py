@@ -1,0 +1,122 @@
+"""Attention of packed names to a shared prefix and to themselves, with a backward pass of its own.
+
+Library attention would need the prefix's keys and values copied for every name: for a context of 16 tokens and names
+of 3 that is more memory than all else in the layer. Here the prefix enters two products over all T tokens at once, each
+name's own few tokens enter small ones by length, and one softmax runs over both. The weights kept for the backward pass
+are (m + s) numbers a token and head, a fiftieth of what the layer keeps otherwise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_NEVER = float("-inf")
+
+
+class _Group(NamedTuple):
+    """Consecutive names of one length."""
+
+    tokens: slice
+    names: int
+    length: int
+
+
+def suffix_attention(mixed: Tensor, prefix_keys: Tensor, prefix_values: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Softmax attention of every token to the prefix and to the tokens of its own name up to itself.
+
+    Args:
+        mixed: queries, keys and values of the packed names (P, T, 3 d).
+        prefix_keys: (P, H, m, d / H).
+        prefix_values: (P, H, m, d / H).
+        lengths: of the names, in their order; equal ones side by side, sum T.
+
+    Returns:
+        (P, T, d), differentiable once with respect to all three tensors.
+    """
+    attended: Tensor = _SuffixAttention.apply(mixed, prefix_keys, prefix_values, tuple(_groups(lengths)))
+    return attended
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[_Group]:
+    start = 0
+    for length, names in itertools.groupby(lengths):
+        count = len(list(names))
+        yield _Group(slice(start, start + count * length), count, length)
+        start += count * length
+
+
+class _SuffixAttention(torch.autograd.Function):
+    """Saves its inputs and the weights; everything runs in the inputs' precision, the softmax at least in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, mixed: Tensor, keys: Tensor, values: Tensor, groups: tuple[_Group, ...]) -> Tensor:  # noqa: ANN401
+        with torch.autocast(mixed.device.type, enabled=False):
+            keys, values = keys.to(mixed.dtype), values.to(mixed.dtype)
+            exact = torch.promote_types(mixed.dtype, torch.float32)
+            queries, own_keys, own_values = by_head(mixed, keys.shape[1])
+            logits = queries @ (keys * _scale(keys)).transpose(2, 3)  # (P, H, T, m)
+            prefix_weights, own_weights = torch.empty_like(logits), []
+            attended = torch.empty_like(queries)
+            for group in groups:
+                own = _by_name(queries, group) @ _by_name(own_keys, group).transpose(3, 4) * _scale(keys)
+                own.masked_fill_(_later(group.length, own), _NEVER)
+                both = torch.cat([_by_name(logits, group), own], dim=-1).softmax(-1, exact).to(own.dtype)
+                prefix, own = both[..., : keys.shape[2]], both[..., keys.shape[2] :]
+                prefix_weights[:, :, group.tokens] = prefix.flatten(2, 3)
+                attended[:, :, group.tokens] = (own @ _by_name(own_values, group)).flatten(2, 3)
+                own_weights.append(own.contiguous())
+            attended += prefix_weights @ values
+        ctx.groups = groups
+        ctx.save_for_backward(mixed, keys, values, prefix_weights, *own_weights)
+        return attended.transpose(1, 2).flatten(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN401
+        mixed, keys, values, prefix_weights, *own_weights = ctx.saved_tensors
+        queries, own_keys, own_values = by_head(mixed, keys.shape[1])
+        wanted = (
+            gradient.to(mixed.dtype).reshape(*gradient.shape[:2], keys.shape[1], -1).transpose(1, 2)
+        )  # (P, H, T, d/H)
+        to_prefix = wanted @ values.transpose(2, 3)  # gradient of the prefix weights (P, H, T, m)
+        result = torch.empty_like(mixed)
+        to_queries, to_keys, to_values = by_head(result, keys.shape[1])
+        for group, own in zip(ctx.groups, own_weights, strict=True):
+            asked, prefix = _by_name(wanted, group), _by_name(prefix_weights, group)
+            to_own = asked @ _by_name(own_values, group).transpose(3, 4)
+            here = _by_name(to_prefix, group)
+            mean = (here * prefix).sum(-1, keepdim=True) + (to_own * own).sum(-1, keepdim=True)
+            to_own = own * (to_own - mean) * _scale(keys)
+            to_prefix[:, :, group.tokens] = (prefix * (here - mean) * _scale(keys)).flatten(2, 3)
+            to_values[:, :, group.tokens] = (own.transpose(3, 4) @ asked).flatten(2, 3)
+            to_keys[:, :, group.tokens] = (to_own.transpose(3, 4) @ _by_name(queries, group)).flatten(2, 3)
+            to_queries[:, :, group.tokens] = (to_own @ _by_name(own_keys, group)).flatten(2, 3)
+        to_queries += to_prefix @ keys
+        return result, to_prefix.transpose(2, 3) @ queries, prefix_weights.transpose(2, 3) @ wanted, None
+
+
+def by_head(mixed: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values (P, H, T, d / H), views of (P, T, 3 d)."""
+    queries, keys, values = mixed.view(*mixed.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    return queries, keys, values
+
+
+def _by_name(tokens: Tensor, group: _Group) -> Tensor:
+    """The group's part of (P, H, T, ...) as (P, H, names, length, ...)."""
+    return tokens[:, :, group.tokens].view(*tokens.shape[:2], group.names, group.length, tokens.shape[3])
+
+
+def _later(length: int, like: Tensor) -> Tensor:
+    """True where a key stands behind the query, (length, length)."""
+    return torch.ones(length, length, dtype=torch.bool, device=like.device).triu_(1)
+
+
+def _scale(keys: Tensor) -> float:
+    return 1 / math.sqrt(keys.shape[-1])
