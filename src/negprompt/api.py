@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import lightning
 import yaml
 
+from negprompt import ranks
 from negprompt.data.base import load_split
 from negprompt.errors import NegPromptError
 from negprompt.evaluation.module import PromptEvaluation
@@ -72,17 +73,20 @@ def train(request: Request) -> Finished:
             computed before stays for the next attempt.
     """
     request.check()
+    ranks.join(request.trainer.devices, on_gpu=request.trainer.on_cuda)
     bench = _workbench(request)
     given = _given_prompts(request, bench)
-    folder = RunFolder(request.runs_dir / request.run_name(bench, given))
-    if folder.is_done and request.resume == "auto":
+    folder = RunFolder(request.runs_dir / request.run_name(bench, given), writes=ranks.rank() == 0)
+    if ranks.of_rank_zero(folder.is_done) and request.resume == "auto":
         log.info("Finished before: %s", folder.path)
         return Finished(folder.path, json.loads((folder.path / "metrics.json").read_text()), reused=True)
     folder.create()
     folder.mark_started()
     folder.write_bytes("config.yaml", yaml.safe_dump(dict(request.config), sort_keys=False).encode())
-    with log_to(folder.path / "log.txt"):
-        return _run(request, bench, given, folder)
+    with log_to(folder.path / "log.txt") if folder.writes else nullcontext():
+        finished = _run(request, bench, given, folder)
+    ranks.barrier()  # nobody reads the folder before it is whole
+    return finished
 
 
 def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder: RunFolder) -> Finished:
@@ -92,7 +96,8 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
         stage1, positive = _positive_prompts(request, given, bench)
         lightning.seed_everything(request.seed, verbose=False)
         module = request.method.module(bench.backbone, bench.train_class_names, request.seed, positive)
-        with tracked(request.logger, folder.path, request.config) as logger:
+        tracking = tracked(request.logger, folder.path, request.config) if folder.writes else nullcontext()
+        with tracking as logger:
             steps = _fit(request, module, bench, folder, logger, clock)
             bundle = _bundle(request, bench, module, folder, stage1, steps)
             folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
@@ -116,9 +121,10 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
         run: run folder or prompts.safetensors.
         output: folder for metrics.json, scores.npz and figures.
     """
+    ranks.join(request.trainer.devices, on_gpu=request.trainer.on_cuda)
     bundle = bundles.load(run)
     bench = _workbench(request)
-    folder = RunFolder(output)
+    folder = RunFolder(output, writes=ranks.rank() == 0)
     folder.create()
     return _evaluate(request, bench, bundle, folder)
 
@@ -169,7 +175,7 @@ def _fit(
         request.trainer, folder.path, epochs, lambda rows: folder.write_bytes("metrics.csv", rows), logger
     )
     checkpoint = folder.path / "checkpoints" / f"{CHECKPOINT}.ckpt"
-    resume = checkpoint.is_file() and request.resume == "auto"
+    resume = ranks.of_rank_zero(checkpoint.is_file()) and request.resume == "auto"
     if resume:
         log.info("Going on from %s", checkpoint)
     log.info("training %s ...", request.method.name)
@@ -216,6 +222,8 @@ def _evaluate(request: Request, bench: Workbench, bundle: PromptBundle, folder: 
     folder.write_bytes("scores.npz", scores_npz(id_record, records, list(scores), split))
     metrics = run_metrics(id_record, records, list(scores), split, bundle)
     folder.write_json("metrics.json", metrics)
+    if not folder.writes:
+        return metrics
     headline = next(iter(scores))
     score_histograms(
         id_record.scores[:, 0].numpy(),

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+from typing import TypeVar
+
+import torch
 import torch.distributed as dist
+
+from negprompt.errors import ConfigError
+
+Value = TypeVar("Value")
 
 
 def rank() -> int:
@@ -19,6 +28,41 @@ def barrier() -> None:
     """Wait until all processes are here; nothing for a single one."""
     if _distributed():
         dist.barrier()
+
+
+def of_rank_zero(value: Value) -> Value:
+    """What rank 0 has for `value`: where processes must not look at a changing file system one by one."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box)
+    return box[0]
+
+
+def join(processes: int, *, on_gpu: bool) -> None:
+    """Make this process one of several that `torchrun` (or `negprompt` itself) started.
+
+    Raises:
+        ConfigError: another number of processes was started.
+    """
+    if processes == world_size():
+        return
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != processes:
+        msg = (
+            f"trainer.devices={processes}, and the number of processes that were started is {started}: use the "
+            f"negprompt command, or start your script with torchrun --nproc-per-node={processes}."
+        )
+        raise ConfigError(msg)
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _distributed() -> bool:

@@ -80,7 +80,7 @@ REFUSED = {
     "score.negprompt.temperature=.inf": ("score.negprompt.temperature=.inf",),
     "score.msp.temperature=warm": ("score.msp.temperature=warm: should be a valid number",),
     "score=[]": ("score=[]", "choose at least one"),
-    "trainer.devices=2": ("trainer.devices=2: should be 1",),
+    "trainer.devices=0": ("trainer.devices=0: should be greater than or equal to 1",),
     "trainer.precision=16": ("trainer.precision=16", "16-mixed"),
     "trainer.precision=16-mixed": ("trainer.precision=16-mixed needs a GPU", "32-true"),
     "resume=always": ("resume=always", "allowed: auto, never"),

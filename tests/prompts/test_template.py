@@ -6,8 +6,8 @@ import open_clip
 import pytest
 import torch
 
-from negprompt.errors import ConfigError
 from negprompt.backbones.text import insert_context
+from negprompt.errors import ConfigError
 from negprompt.prompts.template import PromptLayout, prompt_tokens
 from negprompt.types import NO_SLOT
 

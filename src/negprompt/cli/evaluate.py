@@ -9,6 +9,7 @@ import yaml
 from rich.console import Console
 
 from negprompt import api
+from negprompt.cli import launch
 from negprompt.cli.build import build_request
 from negprompt.errors import RunError
 from negprompt.reports.tables import run_table
@@ -25,7 +26,7 @@ def job(config: dict[str, Any]) -> None:
     request = build_request(_with_run(config))
     folder = find_run(config["run"]).path
     output = Path(config["output"] or folder / "evaluation" / request.data.name)
-    console = Console()
+    console = Console(quiet=launch.is_silent())
     console.print(run_table(api.evaluate(request, folder, output)))
     console.print(f"written to {output}", highlight=False, soft_wrap=True)
 

@@ -15,7 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from negprompt.cli import stop
+from negprompt.cli import launch, stop
 from negprompt.cli.arguments import Arguments, parse
 from negprompt.cli.compose import compositions, plain, swept
 from negprompt.cli.explain import explain
@@ -56,6 +56,8 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         if not arguments.only_shows:
             for member in members:
                 command.check(plain(member))
+            if (processes := launch.needed([plain(member) for member in members])) > 1:
+                return launch.start(processes, name, words)
         failures = _run(name, command.job, arguments, wants_traceback)
     except KeyboardInterrupt:
         return stop.report(name)
@@ -73,11 +75,13 @@ def _run(name: str, job: Job, arguments: Arguments, wants_traceback: bool) -> li
     keys = swept(arguments.overrides)
 
     def task(config: DictConfig) -> None:
+        if launch.is_silent():
+            logging.getLogger("negprompt").setLevel(logging.ERROR)
         try:
             job(plain(config))
         except Exception as error:
-            if wants_traceback:
-                raise
+            if wants_traceback or launch.is_one_of_several():
+                raise  # the other processes would wait for this one
             member = " ".join(text for text in HydraConfig.get().overrides.task if text.partition("=")[0] in keys)
             failures.append(Failure(member, error))
             _say(name, f"{member}: {explain(error)}" if member else explain(error))
@@ -132,4 +136,6 @@ def _is_said_otherwise(record: logging.LogRecord) -> bool:
 
 
 def _say(name: str, message: str) -> None:
+    if launch.is_silent():
+        message = f"[process {os.environ['RANK']}] {message}"
     print(f"negprompt {name}: {message}", file=sys.stderr)  # noqa: T201 -- the command line's own output

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from negprompt import api
+from negprompt.cli import launch
 from negprompt.cli.build import build_request
 from negprompt.reports.tables import run_table
 from negprompt.runs.folder import RunFolder
@@ -22,6 +23,6 @@ def check(config: dict[str, Any]) -> None:
 def job(config: dict[str, Any]) -> None:
     """Train, evaluate and print the table of one run."""
     finished = api.train(build_request(config))
-    console = Console()
+    console = Console(quiet=launch.is_silent())
     console.print(run_table(finished.metrics))
     console.print(f"{'reused' if finished.reused else 'written to'} {finished.folder}", highlight=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from negprompt.data.base import Augmentation
 from negprompt.data.transforms import decode, test_image, train_image
+from negprompt.ranks import rank, world_size
 from negprompt.types import Batch, ImageSet, ImageSpec, SampleIndex, Split
 
 
@@ -48,7 +49,10 @@ class ImageDataset(Dataset[Batch]):
 
 
 class SequentialBatches(Sampler[list[SampleIndex]]):
-    """All pictures in order, once for each of the epochs 0 .. `passes` - 1 whose augmentation they get."""
+    """All pictures in order, once for each of the epochs 0 .. `passes` - 1 whose augmentation they get.
+
+    Of several processes each takes its share of the batches; one for which there is none takes the first too.
+    """
 
     def __init__(self, num_samples: int, batch_size: int, passes: int = 1) -> None:
         self._num_samples = num_samples
@@ -56,15 +60,19 @@ class SequentialBatches(Sampler[list[SampleIndex]]):
         self._passes = passes
 
     def __len__(self) -> int:
-        """Number of batches, the last one may be smaller."""
-        return -(-self._num_samples * self._passes // self._batch_size)
+        """Number of batches of this process, the last one may be smaller."""
+        return len(self._starts())
 
     def __iter__(self) -> Iterator[list[SampleIndex]]:
         """Batches of consecutive pictures."""
         total = self._num_samples * self._passes
-        for start in range(0, total, self._batch_size):
+        for start in self._starts():
             places = range(start, min(start + self._batch_size, total))
             yield [SampleIndex(place % self._num_samples, place // self._num_samples) for place in places]
+
+    def _starts(self) -> range:
+        starts = range(0, self._num_samples * self._passes, self._batch_size)
+        return starts[rank() :: world_size()] or starts[:1]
 
 
 class OODDataModule(lightning.LightningDataModule):

@@ -44,7 +44,7 @@ def read_shard(path: Path, sha256: str | None = None, image_extension: str = "we
         )
         raise DataError(msg)
     dataset = webdataset.WebDataset(  # a list, since braces in a bare path would be expanded
-        [str(path)], shardshuffle=False, empty_check=False, handler=webdataset.reraise_exception
+        [str(path)], shardshuffle=False, empty_check=False, nodesplitter=list, handler=webdataset.reraise_exception
     )
     try:
         samples = [_sample(path, raw, image_extension) for raw in dataset]

@@ -18,6 +18,7 @@ from negprompt.data.datamodule import OODDataModule
 from negprompt.features.datamodule import FeatureDataModule
 from negprompt.features.extract import extract
 from negprompt.features.settings import FeatureSettings
+from negprompt.ranks import rank, world_size
 from negprompt.training.sampler import EpochBatchSampler
 from negprompt.training.trainer import TrainerSettings, run_trainer
 from negprompt.types import Batch, ImageSet, Split
@@ -104,10 +105,11 @@ class Workbench:
             self._seed,
             settings.eval_batch_size,
             settings.num_workers,
-            self._batches(batch_size),
+            functools.partial(self._batches(batch_size), rank=rank(), world_size=world_size()),
         )
 
     def _batches(self, batch_size: int) -> functools.partial[EpochBatchSampler]:
+        """On stored features processes share the classes of one batch, on pictures the batch as well."""
         return functools.partial(EpochBatchSampler, batch_size=batch_size, seed=self._seed)
 
     def _key(self, images: ImageSet) -> tuple[str, ...]:

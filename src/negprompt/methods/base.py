@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import lightning
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812 -- torch's own convention
 from pydantic import Field
 from torch import Tensor
@@ -19,6 +20,7 @@ from negprompt.errors import RunError
 from negprompt.prompts.context import ContextInit
 from negprompt.prompts.encoder import PromptEncoder
 from negprompt.prompts.template import ClassTokenPosition, PromptLayout
+from negprompt.ranks import world_size
 from negprompt.settings import Settings
 from negprompt.training.schedule import OptimizerSettings, cosine_epochs, official_code
 from negprompt.types import Batch, PromptBundle
@@ -76,6 +78,7 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 -- Lightning's signature
         """Loss of one batch; a loss that is not a number ends the run."""
         loss, terms = self.loss(self.image_features(batch), batch["label"])
+        weight = share_of_batch(len(batch["label"]), loss.device)
         if not torch.isfinite(loss):
             msg = (
                 f"The loss became {loss.item()} at step {self.global_step}: lower method.optimizer.lr or use "
@@ -84,12 +87,13 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
             raise RunError(msg)
         values = {"loss": loss.detach(), **terms}
         self.log_dict(
-            {f"train/{name}": value for name, value in values.items()},
+            {f"train/{name}": weight * value for name, value in values.items()},
             on_step=False,
             on_epoch=True,
-            batch_size=len(batch["label"]),
+            batch_size=1,  # every batch of a run has the same size
+            sync_dist=world_size() > 1,
         )
-        return loss
+        return weight * loss
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 -- Lightning's own type is a long union
         """SGD with CoOp's schedule, or the one of the released NegPrompt code."""
@@ -113,6 +117,19 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
         """All state but the frozen backbone's, which would make a checkpoint of kilobytes one of gigabytes."""
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if not name.startswith(_BACKBONE_PREFIX)}
+
+
+def share_of_batch(pictures: int, device: torch.device) -> float | Tensor:
+    """Weight of a process's loss: its pictures over those of all processes, times the number of processes.
+
+    With parameter gradients averaged over processes this is the gradient of the mean over the whole batch, however
+    unevenly it is shared out; 1 where all processes have the same batch.
+    """
+    if world_size() == 1:
+        return 1.0
+    total = torch.tensor(float(pictures), device=device)
+    dist.all_reduce(total)
+    return pictures * world_size() / total
 
 
 class MethodSettings(Settings):

@@ -111,7 +111,6 @@ class NegPrompt(PromptLearning):
     """
 
     positive_context: Tensor
-    positive_text: Tensor
 
     def __init__(
         self,
@@ -125,12 +124,19 @@ class NegPrompt(PromptLearning):
         self._settings = settings
         self.negative_context = nn.Parameter(negative)
         self.register_buffer("positive_context", positive.clone())
-        with torch.no_grad():  # frozen, so encoded once
-            self.register_buffer("positive_text", self.encoder(backbone, positive), persistent=False)
+        self._positive_text: Tensor | None = None
 
     def contexts(self) -> Contexts:
         """The positive context as it came and the learned negative one."""
         return Contexts(self.positive_context, self.negative_context.detach())
+
+    @property
+    def positive_text(self) -> Tensor:
+        """Text features (K, D) of the positive prompts: frozen, so encoded once, where the training runs."""
+        if self._positive_text is None:
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                self._positive_text = self.encoder(self.backbone, self.positive_context)
+        return self._positive_text
 
     def loss(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted sum of NIS, NPD and NND (Eq. 7)."""

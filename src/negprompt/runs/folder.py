@@ -111,9 +111,13 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder. It counts as finished when `DONE` lies in it, and only then."""
+    """One run's folder. It counts as finished when `DONE` lies in it, and only then.
+
+    Of several processes that share a run one writes; for the others `writes` is false and nothing happens.
+    """
 
     path: Path
+    writes: bool = True
 
     def create(self) -> Self:
         """Make the folder and try a write, so that a run which could not save anything never starts.
@@ -121,6 +125,8 @@ class RunFolder:
         Raises:
             RunError: the folder cannot be made or written.
         """
+        if not self.writes:
+            return self
         with _explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path) as probe:
@@ -174,9 +180,12 @@ class RunFolder:
         Raises:
             RunError: the file cannot be written.
         """
-        atomic_write(self.path / name, data)
+        if self.writes:
+            atomic_write(self.path / name, data)
 
     def _remove(self, name: str) -> None:
+        if not self.writes:
+            return
         with _explained(self.path / name):
             (self.path / name).unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from negprompt.errors import ConfigError
 from negprompt.types import SampleIndex
 
 
@@ -18,13 +19,33 @@ class EpochBatchSampler(Sampler[list[SampleIndex]]):
         batch_size: pictures a step; the last, smaller batch is dropped where there is at least one full one (Dassl).
         seed: of the permutations.
         batches_done: number of batches trained since the beginning of the run, asked at the start of each epoch.
+        rank: part of each batch that this process gets.
+        world_size: number of parts; `batch_size` is that of all parts together.
+
+    Raises:
+        ConfigError: fewer pictures in a batch than processes.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, seed: int, batches_done: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        batches_done: Callable[[], int],
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if min(batch_size, num_samples) < world_size:
+            msg = (
+                f"A batch of {min(batch_size, num_samples)} pictures cannot be shared by trainer.devices={world_size}: "
+                "raise method.optimizer.batch_size, lower trainer.devices or set features=store."
+            )
+            raise ConfigError(msg)
         self._num_samples = num_samples
         self._batch_size = batch_size
         self._seed = seed
         self._batches_done = batches_done
+        self._part = slice(rank, None, world_size)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -36,4 +57,4 @@ class EpochBatchSampler(Sampler[list[SampleIndex]]):
         order = np.random.default_rng([self._seed, epoch]).permutation(self._num_samples)
         for batch in range(start, len(self)):
             rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
-            yield [SampleIndex(int(row), epoch) for row in rows]
+            yield [SampleIndex(int(row), epoch) for row in rows[self._part]]

@@ -24,10 +24,13 @@ CHECKPOINT = "last"
 
 
 class TrainerSettings(Settings):
-    """Where and how a fit runs. Only `precision` can change a result; the rest stays out of the request hash."""
+    """Where and how a fit runs. Only `precision` can change a result; the rest stays out of the request hash.
+
+    `devices`: processes that work together, one device each; with the negprompt command they are started for you.
+    """
 
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], Field(exclude=True)] = "auto"
-    devices: Annotated[Literal[1], Field(exclude=True)] = 1
+    devices: Annotated[int, Field(ge=1, exclude=True)] = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     num_workers: Annotated[int, Field(ge=0, exclude=True)] = 0
     eval_batch_size: Annotated[int, Field(ge=1, exclude=True)] = 256
@@ -36,6 +39,9 @@ class TrainerSettings(Settings):
     def check(self) -> None:
         """Refuse a GPU that is not there, and half precision that Lightning would quietly exchange on a CPU."""
         has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
+        if self.on_cuda and self.devices > CUDAAccelerator.auto_device_count():
+            msg = f"trainer.devices={self.devices}, but this machine has {CUDAAccelerator.auto_device_count()} GPUs."
+            raise ConfigError(msg)
         if self.accelerator == "gpu" and not has_gpu:
             msg = "trainer.accelerator=gpu: there is no usable GPU on this machine; set trainer=auto or trainer=cpu."
             raise ConfigError(msg)
@@ -45,6 +51,11 @@ class TrainerSettings(Settings):
                 "works there too."
             )
             raise ConfigError(msg)
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether the run takes CUDA devices."""
+        return self.accelerator != "cpu" and bool(CUDAAccelerator.is_available())
 
 
 def fit_trainer(
@@ -108,6 +119,7 @@ def _trainer(
     return lightning.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
+        strategy="ddp" if settings.devices > 1 else "auto",
         precision=settings.precision,
         enable_progress_bar=settings.progress_bar,
         callbacks=callbacks,
