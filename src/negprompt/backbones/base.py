@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from negprompt.backbones.chunks import TextChunk
 from negprompt.backbones.text import TextPath, TextTower
+from negprompt.errors import BackboneError
 from negprompt.settings import Settings
 from negprompt.types import ImageSpec
 
@@ -42,6 +43,22 @@ class FrozenBackbone(nn.Module, abc.ABC):
     @abc.abstractmethod
     def encode_image(self, images: Tensor) -> Tensor:
         """Normalised pixels (B, 3, H, W) -> image features (B, D), not of unit length."""
+
+    def encode_image_with_local(self, images: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002 -- for those that can
+        """Global and local image features from one pass, for methods and scores that look at regions (LoCoOp, GL-MCM).
+
+        Args:
+            images: normalised pixels (B, 3, H, W).
+
+        Returns:
+            The features (B, D) of `encode_image`, and local features (B, R, D) in the same space: one for each of R
+            regions of the picture, row by row. R depends on the tower and the picture size. Neither is of unit length.
+
+        Raises:
+            BackboneError: this backbone has no local features.
+        """
+        msg = f"The backbone {self.name} has no local image features: choose another one, such as ViT-B-16."
+        raise BackboneError(msg)
 
     @abc.abstractmethod
     def embed_tokens(self, tokens: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from negprompt.backbones.base import BackboneSettings, FrozenBackbone, TokenizerInfo
 from negprompt.backbones.chunks import TextChunk
+from negprompt.backbones.local import image_and_local_features
 from negprompt.backbones.openclip_text import text_module, text_tower
 from negprompt.backbones.text import TextPath, TextTower
 from negprompt.errors import BackboneError, nearest
@@ -66,6 +67,10 @@ class OpenClipBackbone(FrozenBackbone):
         """Normalised pixels (B, 3, H, W) -> image features (B, D), not of unit length."""
         features: Tensor = self.model.encode_image(images)  # type: ignore[operator]
         return features
+
+    def encode_image_with_local(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pixels (B, 3, H, W) -> global (B, D) and local features (B, R, D), not of unit length."""
+        return image_and_local_features(self.model.visual, images)  # type: ignore[arg-type]
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Token ids (..., L) -> rows of the token table (..., L, d)."""
