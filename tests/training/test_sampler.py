@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from negprompt.errors import ConfigError
 from negprompt.training.sampler import EpochBatchSampler
 
 
@@ -63,3 +64,23 @@ def test_the_position_is_asked_for_when_an_epoch_begins():
     second = list(sampler)
     assert len(first) == len(second) == 4
     assert first != second
+
+
+# --- several processes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_out_each_batch_of_the_single_process(world_size):
+    whole = batches(num_samples=12, batch_size=4)
+    parts = [list(EpochBatchSampler(12, 4, 1, int, rank, world_size)) for rank in range(world_size)]
+    for place, batch in enumerate(whole):
+        together = [sample for part in parts for sample in part[place]]
+        assert sorted(together) == sorted(batch)
+        assert len(together) == len(set(together)) == 4
+
+
+def test_a_batch_too_small_to_share_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"batch of 2 pictures cannot be shared by trainer\.devices=3.*features=store"
+    ):
+        EpochBatchSampler(12, 2, 1, int, 0, 3)

@@ -1,0 +1,131 @@
+"""Work that several processes do together, as a script: `python several_processes.py OUTPUT ROOT` in each of them.
+
+Run through `together`, which starts the processes and returns what rank 0 saved; with one process it is the reference.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from helpers import CLASS_NAMES, coop, request, shared_backbone, two_stage
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from negprompt import api, ranks
+from negprompt.features.settings import FeatureSettings
+from negprompt.methods.base import PromptLearning, share_of_batch
+from negprompt.prompts.context import initial_context
+from negprompt.training.trainer import TrainerSettings
+from negprompt.types import PromptBundle
+
+NAMES = (*CLASS_NAMES[:4], "Mexican hairless dog (xoloitzcuintli)")
+BATCH = 7
+CASES = {
+    "coop": {"names": NAMES},
+    "coop, batch shared": {"names": NAMES, "split": True},
+    "coop, two classes": {"names": NAMES[:2]},
+    "coop, class-specific": {"names": NAMES, "class_specific": True},
+    "coop, in chunks": {"names": NAMES, "chunk": 1},
+    "negprompt": {"names": NAMES, "negatives": 2},
+    "negprompt, batch shared": {"names": NAMES, "negatives": 3, "split": True},
+    "negprompt, one class": {"names": NAMES[-1:], "negatives": 1},
+    "negprompt, class-specific": {"names": NAMES, "negatives": 1, "class_specific": True},
+}
+
+
+def stage(names: tuple[str, ...], negatives: int = 0, *, class_specific: bool = False) -> PromptLearning:
+    settings = {"class_specific": class_specific, "context_init": "random"}
+    if not negatives:
+        return coop(**settings).module(shared_backbone(), names, 0, None)
+    context = initial_context(shared_backbone(), 4, "random", "", 0, len(names) if class_specific else None)
+    layout = {"class_token_position": "end", "full_stop": False, "train_class_names": list(names)}
+    return two_stage(num_negatives=negatives, **settings).module(
+        shared_backbone(), names, 0, PromptBundle(context, None, layout)
+    )
+
+
+class Loss(nn.Module):
+    """The weighted loss of a stage as a module, so that DDP can wrap it; the backbone is none of its parameters."""
+
+    def __init__(self, method: PromptLearning) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        loss, _ = self.method.loss(images, labels)
+        return share_of_batch(len(labels), loss.device) * loss
+
+
+def gradient(
+    names: tuple[str, ...],
+    negatives: int = 0,
+    *,
+    split: bool = False,
+    class_specific: bool = False,
+    chunk: Any = "auto",
+) -> Tensor:
+    """Gradient of the context after one backward pass, averaged by DDP where there are several processes."""
+    shared_backbone().text_chunk = chunk
+    images = F.normalize(torch.randn(BATCH, 16, generator=torch.Generator().manual_seed(0)), dim=-1)
+    labels = torch.arange(BATCH) % len(names)
+    if split:
+        mine = slice(ranks.rank(), None, ranks.world_size())
+        images, labels = images[mine], labels[mine]
+    method = stage(names, negatives, class_specific=class_specific)
+    module: nn.Module = Loss(method)
+    if ranks.world_size() > 1:
+        module = DistributedDataParallel(module)
+    module(images, labels).backward()
+    (parameter,) = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    if parameter.grad is None:
+        raise AssertionError("no gradient")
+    return parameter.grad
+
+
+def run(root: Path, runs_dir: Path, mode: str) -> Path:
+    """A whole two-stage run; returns its folder."""
+    trainer = TrainerSettings(accelerator="cpu", devices=ranks.world_size(), progress_bar=False)
+    features = FeatureSettings(mode=mode, views=3)  # type: ignore[arg-type]
+    return api.train(request(root, runs_dir, trainer=trainer, features=features)).folder
+
+
+def work(output: Path, root: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = {name: gradient(**case) for name, case in CASES.items()}
+    saved["runs"] = {mode: str(run(root, output.parent / output.stem, mode)) for mode in ("none",)}
+    if ranks.rank() == 0:
+        torch.save(saved, output)
+    return saved
+
+
+def together(processes: int, output: Path, root: Path) -> dict[str, Any]:
+    """Start the processes, wait for them and read what they found."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(output), str(root)],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(processes)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    said = [process.communicate(timeout=240)[0] for process in started]
+    if any(process.returncode for process in started):
+        raise AssertionError("\n".join(said))
+    return dict(torch.load(output, weights_only=True))
+
+
+if __name__ == "__main__":
+    ranks.join(int(os.environ["WORLD_SIZE"]), on_gpu=False)
+    work(Path(sys.argv[1]), Path(sys.argv[2]))
