@@ -22,6 +22,8 @@ from negprompt.errors import ConfigError, nearest
 from negprompt.types import Similarity
 
 Form = TypeVar("Form")
+_NO_LENGTH = 1e-12
+"""What a length of 0 is divided by instead, as in `F.normalize`."""
 
 
 class LossTerms(NamedTuple):
@@ -132,7 +134,8 @@ def npd_attract(positive_text: Tensor, negative_text: Tensor) -> Tensor:
         >>> npd_attract(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]))
         tensor(-0.5000)
     """
-    return -(_unit(negative_text) * _unit(positive_text).unsqueeze(dim=1)).sum(dim=-1).mean()
+    products = _einsum("kpd,kd->kp", negative_text.float(), F.normalize(positive_text.float(), dim=-1))
+    return -(products / _lengths(negative_text)).mean()
 
 
 def npd_repel(positive_text: Tensor, negative_text: Tensor) -> Tensor:
@@ -167,9 +170,11 @@ def nnd_pairwise(negative_text: Tensor) -> Tensor:
         >>> nnd_pairwise(torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]))
         tensor(0.6000)
     """
-    negative = _unit(negative_text)
-    others = negative.sum(dim=1, keepdim=True) - negative  # sum over l != i without the (K, P, P) cosines
-    return (negative * others).sum(dim=-1).mean() / max(negative.shape[1] - 1, 1)
+    count = negative_text.shape[1]
+    if count == 1:
+        return 0.0 * negative_text.float().sum()  # keeps the graph: a constant would fail in backward
+    pairs = _sum_of_unit_negatives(negative_text).square().sum(dim=-1) - count  # all i, l without i = l
+    return pairs.mean() / (count * (count - 1))
 
 
 def nnd_mean_norm(negative_text: Tensor) -> Tensor:
@@ -188,9 +193,10 @@ def nnd_mean_norm(negative_text: Tensor) -> Tensor:
         >>> nnd_mean_norm(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))  # sqrt(1/2) - 1
         tensor(-0.2929)
     """
-    if negative_text.shape[1] == 1:
+    count = negative_text.shape[1]
+    if count == 1:
         return 0.0 * negative_text.float().sum()  # keeps the graph: a constant would fail in backward
-    length: Tensor = torch.linalg.vector_norm(_unit(negative_text).mean(dim=1), dim=-1)
+    length: Tensor = torch.linalg.vector_norm(_sum_of_unit_negatives(negative_text), dim=-1) / count
     return (length - 1).mean()
 
 
@@ -263,8 +269,19 @@ def total_loss(terms: LossTerms, *, npd_weight: float = 0.1, nnd_weight: float =
     return terms.nis + npd_weight * terms.npd + nnd_weight * terms.nnd
 
 
-def _unit(features: Tensor) -> Tensor:
-    return F.normalize(features.float(), dim=-1)
+def _sum_of_unit_negatives(negative_text: Tensor) -> Tensor:
+    """Sum over P of the unit negatives (K, D); no unit negative is stored, they are the largest tensor of a step."""
+    return _einsum("kpd,kp->kd", negative_text.float(), 1 / _lengths(negative_text))
+
+
+def _lengths(features: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(features.float(), dim=-1).clamp_min(_NO_LENGTH)
+    return lengths
+
+
+def _einsum(equation: str, first: Tensor, second: Tensor) -> Tensor:
+    with torch.autocast(first.device.type, enabled=False):
+        return torch.einsum(equation, first, second)
 
 
 def _uniform_cross_entropy(logits: Tensor) -> Tensor:
