@@ -71,7 +71,7 @@ class ExtractionData(lightning.LightningDataModule):
     """The blocks that are missing in the store, shared out among the processes; every process writes its own.
 
     Args:
-        jobs: in the order of their folders, the same in every process.
+        jobs: one for each entry, in the order of their folders, the same in every process.
         backbone: frozen image tower.
         local: whether features of the regions are wanted too.
         settings: block size and loader processes.
@@ -112,8 +112,9 @@ class ExtractionData(lightning.LightningDataModule):
         del stage
         ranks.barrier()
         if ranks.rank() == 0:
-            for entry in {job.entry.folder: job.entry for job in self._jobs if not job.entry.is_there}.values():
-                Partial(entry).finish()
+            for job in self._jobs:
+                if not job.entry.is_there:
+                    Partial(job.entry).finish()
             self._locks.release()
         ranks.barrier()
 
@@ -159,7 +160,8 @@ def extract(jobs: Sequence[Job], backbone: FrozenBackbone, local: bool, settings
         DataError: a picture is corrupt.
     """
     locks = EntryLocks()
-    ordered = sorted(jobs, key=lambda job: job.entry.folder)
+    once = {job.entry.folder: job for job in jobs}
+    ordered = [once[folder] for folder in sorted(once)]
     with locks.released_after(), interruptible():
         data = ExtractionData(ordered, backbone, local, settings, locks)
         module = FeatureExtraction(backbone, local, data.store)
