@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 from collections import namedtuple
 
 import numpy as np
@@ -234,6 +235,41 @@ def test_a_full_disk_says_how_much_is_needed_before_anything_is_computed(root, m
         store(root).get(views())
     assert not calls(root)
     assert not folders(root)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """`small_disk(options)`: a folder on a disk of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options):
+        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if os.geteuid() != 0 or subprocess.run(words, capture_output=True, check=False).returncode != 0:
+            pytest.skip("a file system of its own can only be mounted by root")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+
+
+def test_a_disk_that_is_really_full(small_disk):
+    root = small_disk("size=64k") / "store"
+    (root.parent / "big").write_bytes(bytes(60_000))
+    with pytest.raises(RunError, match=r"(No room|the disk is full).*paths\.features_dir="):
+        store(root).get(views(40))
+    assert not folders(root)
+    (root.parent / "big").unlink()
+    assert store(root).get(views(1)).computed == (True,)
+
+
+def test_a_disk_that_is_really_read_only(small_disk):
+    root = small_disk("size=1m") / "store"
+    store(root).get(views(1))
+    subprocess.run(["mount", "-o", "remount,ro", str(root.parent)], check=True)
+    assert store(root).get(views(1)).computed == (False,)
+    with pytest.raises(RunError, match=r"read-only.*paths\.features_dir="):
+        store(root).get(views(2))
 
 
 def test_too_little_room_is_seen_without_trying(root, monkeypatch):

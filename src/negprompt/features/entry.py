@@ -47,8 +47,11 @@ class Entry:
         """Whether the entry was finished: its folder has this name from that moment on."""
         return self.folder.is_dir()
 
-    def open(self) -> Stored:
+    def open(self, local: bool) -> Stored:
         """Map the features after a look at key, sizes and headers.
+
+        Args:
+            local: whether features of the regions are wanted too.
 
         Raises:
             DataError: the folder belongs to another key, or a file is missing or damaged.
@@ -57,8 +60,8 @@ class Entry:
         if meta["key"] != self.key:
             raise DataError(_stale(self.folder, meta["key"], self.key))
         arrays = check_files(self.folder, meta)
-        local = files.mapped(self.folder / LOCAL) if LOCAL in arrays else None
-        return Stored(files.mapped(self.folder / FEATURES), local)
+        regions = files.mapped(self.folder / LOCAL) if local and LOCAL in arrays else None
+        return Stored(files.mapped(self.folder / FEATURES), regions)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

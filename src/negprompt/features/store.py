@@ -57,7 +57,7 @@ class FeatureStore:
         if any(computed) or self.trainer.devices != 1:  # processes that work together must all come to the same place
             extract(jobs, self.backbone, self.local, self.trainer)
         seconds = time.perf_counter() - start
-        return Filled(tuple(job.entry.open() for job in jobs), computed, seconds)
+        return Filled(tuple(job.entry.open(self.local) for job in jobs), computed, seconds)
 
     def _entry(self, view: View, pictures: str) -> Entry:
         """Where a view is, or will be. Global features are also taken from an entry with local ones: they are equal."""
