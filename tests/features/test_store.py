@@ -18,6 +18,7 @@ from helpers import SPEC
 
 from negprompt.data.base import Augmentation
 from negprompt.data.datamodule import ImageDataset
+from negprompt.data.transforms import decode
 from negprompt.errors import BackboneError, DataError, RunError
 from negprompt.features.key import View, folder_name
 from negprompt.types import SampleIndex
@@ -79,10 +80,22 @@ def test_changing_a_tensor_leaves_the_file_alone(root):
 
 def test_a_request_is_one_pass_in_blocks_and_the_second_reads(root):
     first = store(root).get(views(3))
-    assert calls(root) == 3 * ([BLOCK] * (SIX_A_VIEW - 1) + [COUNT % BLOCK])
+    assert calls(root) == [BLOCK] * (3 * (SIX_A_VIEW - 1)) + 3 * [COUNT % BLOCK]
     again = store(root).get(views(3))
     assert len(calls(root)) == 3 * SIX_A_VIEW
     assert (first.computed, again.computed, first.pictures) == ((True,) * 3, (False,) * 3, 3 * COUNT)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_views_of_a_picture_take_one_decoding(root, monkeypatch, workers):
+    def logged(encoded, key, name):
+        with root.with_name("decoded").open("a") as file:
+            file.write(f"{key}\n")
+        return decode(encoded, key, name)
+
+    monkeypatch.setattr("negprompt.data.datamodule.decode", logged)
+    store(root, num_workers=workers).get(views(3))
+    assert sorted(root.with_name("decoded").read_text().split()) == sorted(PICTURES.keys)
 
 
 def test_more_views_compute_only_the_new_ones(root):

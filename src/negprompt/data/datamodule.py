@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import lightning
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -38,18 +39,24 @@ class ImageDataset(Dataset[Batch]):
         return len(self._images.keys)
 
     def __getitems__(self, where: Sequence[SampleIndex]) -> Batch:
-        """Pictures `row`, augmented for epoch `epoch`; normalised together, which costs less than one by one."""
+        """Pictures `row`, augmented for epoch `epoch`."""
         rows = [sample.row for sample in where]
-        pixels = torch.stack([self._pixels(sample) for sample in where])
         return {
-            "image": normalised(pixels, self._spec),
+            "image": self.transformed(self.decoded(rows), where),
             "label": torch.tensor([self._images.labels[row] for row in rows]),
             "index": torch.tensor(rows),
         }
 
-    def _pixels(self, where: SampleIndex) -> Tensor:
+    def decoded(self, rows: Sequence[int]) -> list[Image.Image]:
+        """Pictures before any transform."""
         images = self._images
-        image = decode(images.encoded[where.row], images.keys[where.row], images.name)
+        return [decode(images.encoded[row], images.keys[row], images.name) for row in rows]
+
+    def transformed(self, pictures: Sequence[Image.Image], where: Sequence[SampleIndex]) -> Tensor:
+        """Decoded pictures of `where` -> (B, 3, H, W), normalised together, which costs less than one by one."""
+        return normalised(torch.stack([self._pixels(*pair) for pair in zip(pictures, where, strict=True)]), self._spec)
+
+    def _pixels(self, image: Image.Image, where: SampleIndex) -> Tensor:
         if self._augmentation is None:
             return test_pixels(image, self._spec)
         return train_pixels(image, self._spec, self._augmentation, self._seed, where)

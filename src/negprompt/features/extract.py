@@ -14,7 +14,7 @@ from torch import Tensor
 
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.errors import BackboneError, RunError
-from negprompt.features.blocks import Block, BlockBatch, BlockDataset, BlockLoader
+from negprompt.features.blocks import Block, BlockBatch, BlockLoader, together
 from negprompt.features.entry import Entry
 from negprompt.features.files import ArrayFile, total_bytes
 from negprompt.features.key import View
@@ -60,11 +60,12 @@ class FeatureExtraction(lightning.LightningModule):
         self._encode = encoder(backbone, local)
         self._store = store
 
-    def predict_step(self, batch: BlockBatch, batch_idx: int) -> None:  # noqa: ARG002 -- Lightning's signature
-        """Features of one block, not normalised."""
+    def predict_step(self, batch: BlockBatch, batch_idx: int) -> Tensor:  # noqa: ARG002 -- Lightning's signature
+        """Store the features of one block, not normalised; returned for Lightning, which warns of nothing else."""
         features, local = self._encode(batch["image"])
         regions = None if local is None else local.half().cpu()
         self._store(batch["view"], batch["start"], features.float().cpu(), regions)
+        return features
 
 
 class ExtractionData(lightning.LightningDataModule):
@@ -83,6 +84,7 @@ class ExtractionData(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self._jobs = jobs
+        self._views = [job.view for job in jobs]
         self._backbone = backbone
         self._local = local
         self._settings = settings
@@ -95,13 +97,12 @@ class ExtractionData(lightning.LightningDataModule):
         if ranks.rank() == 0:
             self._prepare()
         ranks.barrier()  # no rank looks before the folders are prepared
-        self._blocks = list(self._missing())[ranks.rank() :: ranks.world_size()]
+        self._blocks = together(self._missing(), self._views)[ranks.rank() :: ranks.world_size()]
         ranks.barrier()  # nor writes before all have looked
 
     def predict_dataloader(self) -> BlockLoader:
         """Blocks of this process."""
-        views = [job.view for job in self._jobs]
-        return BlockLoader(BlockDataset(views, self._backbone.image_spec, self._blocks), self._settings.num_workers)
+        return BlockLoader(self._views, self._backbone.image_spec, self._blocks, self._settings.num_workers)
 
     def store(self, view: int, start: int, features: Tensor, local: Tensor | None) -> None:
         """Write one block."""
