@@ -24,7 +24,7 @@ from negprompt.backbones.openclip import OpenClipBackbone
 from negprompt.backbones.text import TextPath
 from negprompt.data.base import Augmentation
 from negprompt.data.icons import IconsID, IconsOOD
-from negprompt.features.datamodule import FeatureDataModule
+from negprompt.features.datamodule import FeatureDataModule, FeatureDataset
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.coop import CoOp, CoOpSettings
 from negprompt.methods.negprompt import NegPromptSettings
@@ -168,7 +168,7 @@ def feature_data(num_samples: int, batch_size: int, *, views: int = 3, seed: int
     directions = torch.randn(4, 16, generator=generator)
     features = directions[labels] + 0.3 * torch.randn(views, num_samples, 16, generator=generator)
     batches = functools.partial(EpochBatchSampler, batch_size=batch_size, seed=seed)
-    return FeatureDataModule(features, labels, {}, batches)
+    return FeatureDataModule(FeatureDataset(features, labels), {}, batches)
 
 
 # --- modules and requests ------------------------------------------------------------------------------------------

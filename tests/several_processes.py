@@ -98,7 +98,7 @@ def run(root: Path, runs_dir: Path, mode: str) -> Path:
 
 def work(output: Path, root: Path) -> dict[str, Any]:
     saved: dict[str, Any] = {name: gradient(**case) for name, case in CASES.items()}
-    saved["runs"] = {mode: str(run(root, output.parent / output.stem, mode)) for mode in ("none",)}
+    saved["runs"] = {mode: str(run(root, output.parent / output.stem, mode)) for mode in ("none", "store")}
     if ranks.rank() == 0:
         torch.save(saved, output)
     return saved

@@ -19,7 +19,7 @@ PLACES = {
     "evaluation of stage 1": ("negprompt.evaluation.module.PromptEvaluation.test_step", 2),
     "training of stage 2": ("negprompt.methods.negprompt.NegPrompt.loss", 3),
     "evaluation of stage 2": ("negprompt.evaluation.module.PromptEvaluation.test_step", 7),
-    "a checkpoint": ("negprompt.runs.folder.os.fsync", 7),
+    "a checkpoint": ("negprompt.runs.folder.os.fsync", 15),
 }
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["negprompt.cli.run", "negprompt.cli.train", "stopping"])

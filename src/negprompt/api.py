@@ -132,7 +132,13 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
 def _workbench(request: Request) -> Workbench:
     split = load_split(request.data, request.ood, request.seed)
     return Workbench(
-        request.backbone, split, request.data.augmentation, request.features, request.trainer, request.seed
+        request.backbone,
+        split,
+        request.data.augmentation,
+        request.features,
+        request.features_dir or request.runs_dir / "_features",
+        request.trainer,
+        request.seed,
     )
 
 

@@ -30,6 +30,7 @@ class Request:
     """Everything a run is: two equal requests are the same run and share a folder.
 
     `scores` may be cut to what the method provides where `cut_scores` is set; `stage_scores` evaluate stage 1.
+    `features_dir` is the feature store, None for `_features` below `runs_dir`.
     `config` is the configuration the request was made from, kept in the folder's config.yaml.
     """
 
@@ -43,6 +44,7 @@ class Request:
     features: FeatureSettings
     trainer: TrainerSettings
     runs_dir: Path
+    features_dir: Path | None = None
     logger: LoggerSettings = field(default_factory=LoggerSettings)
     cut_scores: bool = False
     resume: Literal["auto", "never"] = "auto"

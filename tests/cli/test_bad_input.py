@@ -21,7 +21,7 @@ REFUSED = {
     "data=iconz": ("data=iconz", "did you mean 'icons'?", "icons_hard_4"),
     "ood=icon": ("ood=icon", "did you mean 'icons'?"),
     "trainer=gpu": ("trainer=gpu", "did you mean 'gpu_bf16'?", "cpu"),
-    "features=disk": ("features=disk", "allowed: memory, none"),
+    "features=disk": ("features=disk", "allowed: none, store"),
     "experiment=table": ("experiment=table", "none"),
     "method=null": ("method=null", "allowed: coop"),
     "backbone=5": ("backbone=5", "tiny_rn"),
@@ -105,6 +105,7 @@ REFUSED = {
     ),
     "method.positive.num_context_tokens=3": ("Both stages share one prompt layout", "set method.num_context_tokens"),
     "method.positive_prompts=gone": ("No prompts at gone", "finished run folder"),
+    "features.augment=false features.views=2": ("features.views=2: without augmentation", "set features.views=1"),
     "data.root=gone": ("No benchmark.json in gone", "data.root must be a folder"),
     "paths.runs_dir=pyproject.toml/runs": ("a part of the path is a file", "set another paths.runs_dir=<folder>"),
     # the words themselves

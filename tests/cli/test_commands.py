@@ -49,7 +49,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(negprompt, word, neares
     assert said.code == 2
     assert f"unknown command '{word}'" in line
     assert nearest is None or f"did you mean '{nearest}'?" in line
-    assert "evaluate, report, train" in line
+    assert "evaluate, extract, report, train" in line
 
 
 def test_python_m_negprompt_is_the_same_command():
@@ -59,9 +59,9 @@ def test_python_m_negprompt_is_the_same_command():
     assert "did you mean 'train'?" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "report"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "extract", "data verify", "report"])
 def test_help_shows_examples_and_settings(negprompt, command):
-    said = negprompt(command, "--help")
+    said = negprompt(*command.split(), "--help")
     assert (said.code, said.err) == (0, "")
     assert f"negprompt {command} " in said.out
     assert "Settings (change with key=value):" in said.out
@@ -219,6 +219,9 @@ def test_bash_completes_commands_groups_and_settings(negprompt):
     assert completed(script, "negprompt evaluate ru") == ["run="]
     assert completed(script, "negprompt report score") == ["scores="]
     assert completed(script, "negprompt completion z") == ["zsh"]
+    assert completed(script, "negprompt extract features.au") == ["features.augment="]
+    assert completed(script, "negprompt data v") == ["verify"]
+    assert completed(script, "negprompt data verify paths.f") == ["paths.features_dir="]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

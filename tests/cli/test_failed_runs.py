@@ -72,7 +72,7 @@ DAMAGES = {
     "truncated shard in the index": (truncated_but_listed, 1, "id_train.tar cannot be read (unexpected end of data)"),
     "no such picture format": (
         lambda root: with_shard(root, "id_test.tar", members("test", "drum", b"rubbish")),
-        1, "Picture 'icons/test/test-drum-1'", "corrupt (not a known format)", "replace or remove it",
+        1, "Picture 'test-drum-1' of icons/test is corrupt (not a known format)", "replace or remove it",
     ),
     "half a picture": (
         lambda root: with_shard(root, "id_train.tar", members("train", "drum", encoded(picture(0.1, 1))[:150])),

@@ -74,7 +74,9 @@ def test_the_promised_names_are_there():
 
 
 def test_every_command_with_settings_has_its_yaml():
-    assert {path.stem for path in CONF.glob("*.yaml")} == set(COMMANDS) - {"completion"}
+    single = {name for name, command in COMMANDS.items() if not command.parts} - {"completion"}
+    parts = {f"{name}_{part}" for name, command in COMMANDS.items() for part in command.parts}
+    assert {path.stem for path in CONF.glob("*.yaml")} == single | parts
 
 
 def test_embedded_backbones_are_those_of_the_package():
@@ -92,7 +94,8 @@ def test_the_defaults():
     assert (wanted.seed, wanted.resume, wanted.data.class_fraction) == (1, "auto", 1.0)
     assert list(wanted.ood.sets) == ["near", "symbols", "logos", "flags"]
     assert wanted.method.num_negatives == 2
-    assert wanted.runs_dir == Path("runs")
+    assert (wanted.runs_dir, wanted.features_dir) == (Path("runs"), Path("runs/_features"))
+    assert (wanted.features.mode, wanted.features.views, wanted.features.augment) == ("store", 8, True)
 
 
 @pytest.mark.parametrize("data", GROUPS["data"])
@@ -116,6 +119,9 @@ def test_paths_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("NEGPROMPT_RUNS", "elsewhere")
     monkeypatch.setenv("NEGPROMPT_WEIGHTS", "weights")
     wanted = request("backbone=vit_b16_openai")
+    assert wanted.features_dir == Path("elsewhere/_features")
+    monkeypatch.setenv("NEGPROMPT_FEATURES", "shared")
+    assert request().features_dir == Path("shared")
     assert (wanted.runs_dir, wanted.backbone.weights_dir) == (Path("elsewhere"), "weights")
 
 

@@ -11,9 +11,11 @@ import pytest
 import torch
 from helpers import SPEC, encoded, picture
 from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
 
 from negprompt.data.base import Augmentation
-from negprompt.data.transforms import crop_box, decode, train_image
+from negprompt.data.transforms import _generator, crop_box, decode, normalised, train_image
 from negprompt.data.transforms import test_image as pixels_of
 from negprompt.errors import DataError
 from negprompt.types import ImageSpec, SampleIndex
@@ -106,6 +108,11 @@ def test_pixels_are_normalised_per_channel():
     assert white[:, 0, 0].tolist() == [1.0, 3.0, 0.5]
 
 
+def test_a_batch_is_normalised_as_its_pictures_are():
+    pixels = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(normalised(pixels, SPEC), torch.stack([normalised(image, SPEC) for image in pixels]))
+
+
 # --- augmentation --------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +133,20 @@ def test_augmentation_is_a_function_of_seed_epoch_and_row():
 @pytest.mark.parametrize("change", [{"seed": 2}, {"epoch": 1}, {"row": 1}])
 def test_each_of_seed_epoch_and_row_changes_the_view(change):
     assert not torch.equal(augmented(), augmented(**change))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_augmentation_is_torchvisions_crop_and_flip(interpolation):
+    spec = ImageSpec(32, SPEC.mean, SPEC.std, interpolation)
+    for row in range(10):
+        where, settings = SampleIndex(row, 0), Augmentation()
+        rng = _generator(1, where)
+        box = crop_box(NOISE.height, NOISE.width, settings, rng)
+        mode = InterpolationMode(interpolation)
+        theirs = functional.resized_crop(NOISE, *box, [32, 32], interpolation=mode, antialias=True)
+        if rng.random() < settings.flip:
+            theirs = functional.horizontal_flip(theirs)
+        assert torch.equal(train_image(NOISE, spec, settings, 1, where), pixels_of(theirs, spec))
 
 
 def test_a_full_crop_without_a_flip_is_the_resized_picture():

@@ -32,7 +32,7 @@ def test_gradients_are_those_of_a_single_process(found, case, processes):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize("mode", ["none"])
+@pytest.mark.parametrize("mode", ["none", "store"])
 def test_a_whole_run_ends_with_the_prompts_and_scores_of_a_single_process(found, mode, processes):
     one, several = (Path(found[number]["runs"][mode]) for number in (1, processes))
     assert (several / "DONE").is_file()

@@ -31,10 +31,11 @@ GROUPS = ("backbone", "data", "ood", "method", *_SCORES, "features", "trainer", 
 
 
 class Paths(Settings):
-    """Folders of data, runs and weights."""
+    """Folders of data, runs, the feature store and weights."""
 
     data_root: str
     runs_dir: str
+    features_dir: str
     weights_dir: str | None
 
 
@@ -77,6 +78,7 @@ def build_request(config: Mapping[str, Any]) -> Request:
         trainer=settings(TrainerSettings, config["trainer"], "trainer"),
         logger=settings(LoggerSettings, config["logger"], "logger"),
         runs_dir=Path(paths.runs_dir),
+        features_dir=Path(paths.features_dir),
         cut_scores=cut,
         resume=top.resume,
         command=" ".join(sys.argv),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -45,16 +45,16 @@ _FISH = "complete -c negprompt -n __fish_use_subcommand -f -a {name} -d '{does}'
 _FISH_WORDS = "complete -c negprompt -n '__fish_seen_subcommand_from {name}' -a '{words}'"
 
 
-def script(shell: str, commands: Mapping[str, str]) -> str:
+def script(shell: str, commands: Mapping[str, tuple[str, Sequence[str]]]) -> str:
     """The completion script of a shell.
 
     Args:
         shell: one of `SHELLS`.
-        commands: name -> what it does.
+        commands: name -> what it does, and the names of its parts where it is a command of commands.
     """
-    words = {name: " ".join(_words(name)) for name in commands}
+    words = {name: " ".join(_words(name, parts)) for name, (_, parts) in commands.items()}
     if shell == "fish":
-        named = [_FISH.format(name=name, does=does) for name, does in commands.items()]
+        named = [_FISH.format(name=name, does=does) for name, (does, _) in commands.items()]
         return "\n".join(named + [_FISH_WORDS.format(name=name, words=text) for name, text in words.items()])
     text, form = (
         (_BASH, '        {}) words="{}" ;;') if shell == "bash" else (_ZSH, "            {}) words_here=({}) ;;")
@@ -62,8 +62,10 @@ def script(shell: str, commands: Mapping[str, str]) -> str:
     return text.format(commands=" ".join(commands), cases="\n".join(form.format(*item) for item in words.items()))
 
 
-def _words(command: str) -> list[str]:
-    """What may follow a command: `group=option`, `group.key=` and `key=`."""
+def _words(command: str, parts: Sequence[str]) -> list[str]:
+    """What may follow a command: its parts, `group=option`, `group.key=` and `key=`."""
+    if parts:
+        return list(dict.fromkeys([*parts, *(word for part in parts for word in _words(f"{command}_{part}", ()))]))
     if command == "completion":
         return list(SHELLS)
     top = _yaml(command)

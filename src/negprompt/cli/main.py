@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from negprompt.cli import completion, stop
@@ -12,11 +13,12 @@ from negprompt.errors import nearest
 
 
 class Command(NamedTuple):
-    """A command: the module that runs it, what it does, and one example."""
+    """A command: the module that runs it, what it does, one example; a command of commands has `parts`, by name."""
 
     module: str
     does: str
     example: str
+    parts: Mapping[str, Command] = {}
 
 
 COMMANDS = {
@@ -25,6 +27,15 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "negprompt.cli.evaluate", "score with finished prompts, no training", "negprompt evaluate run=runs/icons/..."
+    ),
+    "extract": Command(
+        "negprompt.cli.extract", "fill the feature store, so that runs only read", "negprompt extract data=icons_val"
+    ),
+    "data": Command(
+        "",
+        "verify: look at every byte of the feature store",
+        "negprompt data verify",
+        {"verify": Command("negprompt.cli.data_verify", "look at every byte of the feature store", "")},
     ),
     "report": Command("negprompt.cli.report", "run folders to tables and figures", "negprompt report runs=runs/icons"),
     "completion": Command(
@@ -49,6 +60,13 @@ def main() -> None:
         sys.exit(_fail(f"unknown command {name!r}; {nearest(name, COMMANDS)}."))
     if name == "completion":
         sys.exit(_completion(words))
+    command = COMMANDS[name]
+    if command.parts:
+        part, *words = words or [""]
+        if part not in command.parts:
+            given = f"unknown command '{name} {part}'" if part else f"{name} what?"
+            sys.exit(_fail(f"{given}; {nearest(part, command.parts)}. Example: {command.example}"))
+        name, command = f"{name} {part}", command.parts[part]
     stop.end_on_sigterm()
     # Idle threads of small operations sleep instead of spinning: several times faster where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -56,7 +74,7 @@ def main() -> None:
         runner = importlib.import_module("negprompt.cli.run")
     except KeyboardInterrupt:
         sys.exit(stop.report(name))
-    sys.exit(runner.run_command(name, COMMANDS[name].module, words))
+    sys.exit(runner.run_command(name, command.module, words))
 
 
 def usage() -> str:
@@ -78,7 +96,8 @@ def _completion(words: list[str]) -> int:
     if len(words) != 1 or words[0] not in completion.SHELLS:
         given = " ".join(words)
         return _fail(f"completion {given or 'of which shell'}: {nearest(given, completion.SHELLS)}.")
-    print(completion.script(words[0], {name: command.does for name, command in COMMANDS.items()}))  # noqa: T201
+    commands = {name: (command.does, tuple(command.parts)) for name, command in COMMANDS.items()}
+    print(completion.script(words[0], commands))  # noqa: T201
     return 0
 
 

@@ -40,7 +40,7 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
     """Check the settings, then run the command once, or once for each member of a sweep.
 
     Args:
-        name: of the command, and of its yaml in `conf/`.
+        name: of the command; its yaml in `conf/` has the same, with _ between two words.
         module: offers `check(config)` and `job(config)`, both of plain dictionaries.
         words: Hydra overrides and flags.
 
@@ -52,7 +52,7 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         command = importlib.import_module(module)
         _quiet()
         arguments = parse(words)
-        members = compositions(name, arguments) if "--help" not in arguments.flags else []
+        members = compositions(_yaml(name), arguments) if "--help" not in arguments.flags else []
         if not arguments.only_shows:
             for member in members:
                 command.check(plain(member))
@@ -88,8 +88,12 @@ def _run(name: str, job: Job, arguments: Arguments, wants_traceback: bool) -> li
 
     sys.argv = [f"negprompt {name}", *arguments.for_hydra]
     with _errors_reach_us():
-        hydra.main(config_path=str(conf_dir()), config_name=name, version_base="1.3")(task)()
+        hydra.main(config_path=str(conf_dir()), config_name=_yaml(name), version_base="1.3")(task)()
     return failures
+
+
+def _yaml(name: str) -> str:
+    return name.replace(" ", "_")
 
 
 def _verdict(name: str, failures: Sequence[Failure], members: int) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import lightning
 import torch
+from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from negprompt.data.base import Augmentation
-from negprompt.data.transforms import decode, test_image, train_image
+from negprompt.data.transforms import decode, normalised, test_pixels, train_pixels
 from negprompt.ranks import rank, world_size
 from negprompt.types import Batch, ImageSet, ImageSpec, SampleIndex, Split
 
@@ -37,27 +39,39 @@ class ImageDataset(Dataset[Batch]):
         """Number of pictures."""
         return len(self._images.keys)
 
-    def __getitem__(self, where: SampleIndex) -> Batch:
-        """Picture `where.row`, augmented for epoch `where.epoch`."""
+    def __getitems__(self, where: Sequence[SampleIndex]) -> Batch:
+        """Pictures `row`, augmented for epoch `epoch`."""
+        rows = [sample.row for sample in where]
+        return {
+            "image": self.transformed(self.decoded(rows), where),
+            "label": torch.tensor([self._images.labels[row] for row in rows]),
+            "index": torch.tensor(rows),
+        }
+
+    def decoded(self, rows: Sequence[int]) -> list[Image.Image]:
+        """Pictures before any transform."""
         images = self._images
-        image = decode(images.encoded[where.row], images.keys[where.row], images.name)
+        return [decode(images.encoded[row], images.keys[row], images.name) for row in rows]
+
+    def transformed(self, pictures: Sequence[Image.Image], where: Sequence[SampleIndex]) -> Tensor:
+        """Decoded pictures of `where` -> (B, 3, H, W), normalised together, which costs less than one by one."""
+        return normalised(torch.stack([self._pixels(*pair) for pair in zip(pictures, where, strict=True)]), self._spec)
+
+    def _pixels(self, image: Image.Image, where: SampleIndex) -> Tensor:
         if self._augmentation is None:
-            pixels = test_image(image, self._spec)
-        else:
-            pixels = train_image(image, self._spec, self._augmentation, self._seed, where)
-        return {"image": pixels, "label": torch.tensor(images.labels[where.row]), "index": torch.tensor(where.row)}
+            return test_pixels(image, self._spec)
+        return train_pixels(image, self._spec, self._augmentation, self._seed, where)
 
 
 class SequentialBatches(Sampler[list[SampleIndex]]):
-    """All pictures in order, once for each of the epochs 0 .. `passes` - 1 whose augmentation they get.
+    """All pictures in order, once.
 
     Of several processes each takes its share of the batches; one for which there is none takes the first too.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, passes: int = 1) -> None:
+    def __init__(self, num_samples: int, batch_size: int) -> None:
         self._num_samples = num_samples
         self._batch_size = batch_size
-        self._passes = passes
 
     def __len__(self) -> int:
         """Number of batches of this process, the last one may be smaller."""
@@ -65,13 +79,11 @@ class SequentialBatches(Sampler[list[SampleIndex]]):
 
     def __iter__(self) -> Iterator[list[SampleIndex]]:
         """Batches of consecutive pictures."""
-        total = self._num_samples * self._passes
         for start in self._starts():
-            places = range(start, min(start + self._batch_size, total))
-            yield [SampleIndex(place % self._num_samples, place // self._num_samples) for place in places]
+            yield [SampleIndex(row, 0) for row in range(start, min(start + self._batch_size, self._num_samples))]
 
     def _starts(self) -> range:
-        starts = range(0, self._num_samples * self._passes, self._batch_size)
+        starts = range(0, self._num_samples, self._batch_size)
         return starts[rank() :: world_size()] or starts[:1]
 
 
@@ -81,7 +93,7 @@ class OODDataModule(lightning.LightningDataModule):
     Args:
         split: the loaded benchmark.
         spec: size, normalisation and interpolation the backbone wants.
-        augmentation: of training pictures.
+        augmentation: of training pictures, None for the test transform.
         seed: of augmentation and order.
         eval_batch_size: pictures a test batch.
         num_workers: loader processes.
@@ -92,7 +104,7 @@ class OODDataModule(lightning.LightningDataModule):
         self,
         split: Split,
         spec: ImageSpec,
-        augmentation: Augmentation,
+        augmentation: Augmentation | None,
         seed: int,
         eval_batch_size: int,
         num_workers: int,
@@ -113,24 +125,24 @@ class OODDataModule(lightning.LightningDataModule):
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """ID test pictures, then each OOD set, in the order of `split.ood`."""
-        return [self.eval_loader(images) for images in (self.split.test, *self.split.ood.values())]
+        return [self._eval_loader(images) for images in (self.split.test, *self.split.ood.values())]
 
-    def eval_loader(self, images: ImageSet) -> DataLoader[Batch]:
-        """Pictures in order under the test transform."""
+    def _eval_loader(self, images: ImageSet) -> DataLoader[Batch]:
         dataset = ImageDataset(images, self._spec)
         return self._loader(dataset, SequentialBatches(len(dataset), self._eval_batch_size))
-
-    def view_loader(self, views: int) -> DataLoader[Batch]:
-        """Training pictures in order, under the augmentation of epoch 0, then of epoch 1, and so on."""
-        return self._loader(self._train_set, SequentialBatches(len(self._train_set), self._eval_batch_size, views))
 
     def _loader(self, dataset: Dataset[Batch], batches: Sampler[list[SampleIndex]]) -> DataLoader[Batch]:
         return DataLoader(
             dataset,
             batch_sampler=batches,
+            collate_fn=_as_is,
             num_workers=self._num_workers,
             persistent_workers=self._num_workers > 0,
         )
+
+
+def _as_is(batch: Any) -> Any:  # noqa: ANN401 -- DataLoader types it as a list of samples
+    return batch
 
 
 def batches_done(datamodule: lightning.LightningDataModule) -> int:

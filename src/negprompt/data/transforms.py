@@ -42,23 +42,44 @@ def decode(encoded: bytes, key: str, set_name: str) -> Image.Image:
 
 def test_image(image: Image.Image, spec: ImageSpec) -> Tensor:
     """CLIP's test transform: shorter side to size (antialiased), centre crop, normalise -> (3, size, size)."""
-    interpolation = InterpolationMode(spec.interpolation)
-    resized = transform.resize(image, [spec.size], interpolation=interpolation, antialias=True)
-    return _normalised(transform.center_crop(resized, [spec.size, spec.size]), spec)
+    return normalised(test_pixels(image, spec), spec)
 
 
 def train_image(
     image: Image.Image, spec: ImageSpec, augmentation: Augmentation, seed: int, where: SampleIndex
 ) -> Tensor:
     """Random resized crop and flip (method: CoOp) -> (3, size, size); the same for equal (seed, epoch, index)."""
+    return normalised(train_pixels(image, spec, augmentation, seed, where), spec)
+
+
+def test_pixels(image: Image.Image, spec: ImageSpec) -> Tensor:
+    """`test_image` before normalisation: (3, size, size) uint8."""
+    if image.size != (spec.size, spec.size):
+        interpolation = InterpolationMode(spec.interpolation)
+        image = transform.resize(image, [spec.size], interpolation=interpolation, antialias=True)
+        image = transform.center_crop(image, [spec.size, spec.size])
+    return _pixels(image)
+
+
+def train_pixels(
+    image: Image.Image, spec: ImageSpec, augmentation: Augmentation, seed: int, where: SampleIndex
+) -> Tensor:
+    """`train_image` before normalisation: (3, size, size) uint8."""
     rng = _generator(seed, where)
     top, left, height, width = crop_box(image.height, image.width, augmentation, rng)
-    interpolation = InterpolationMode(spec.interpolation)
-    size = [spec.size, spec.size]
-    image = transform.resized_crop(image, top, left, height, width, size, interpolation=interpolation, antialias=True)
+    # What torchvision's resized_crop does to a PIL picture; its dispatch costs as much as the work.
+    image = image.crop((left, top, left + width, top + height))
+    image = image.resize((spec.size, spec.size), Image.Resampling[spec.interpolation.upper()])
     if rng.random() < augmentation.flip:
-        image = transform.horizontal_flip(image)
-    return _normalised(image, spec)
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _pixels(image)
+
+
+def normalised(pixels: Tensor, spec: ImageSpec) -> Tensor:
+    """Pixels (..., 3, H, W) uint8 -> float32, normalised per channel: picture by picture or a batch at once."""
+    scaled = transform.to_dtype(pixels, torch.float32, scale=True)
+    result: Tensor = transform.normalize(scaled, list(spec.mean), list(spec.std))
+    return result
 
 
 def crop_box(
@@ -77,10 +98,8 @@ def crop_box(
     return (height - side) // 2, (width - side) // 2, side, side
 
 
-def _normalised(image: Image.Image, spec: ImageSpec) -> Tensor:
-    pixels = transform.to_dtype(transform.pil_to_tensor(image), torch.float32, scale=True)
-    normalised: Tensor = transform.normalize(pixels, list(spec.mean), list(spec.std))
-    return normalised
+def _pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def _generator(seed: int, where: SampleIndex) -> np.random.Generator:

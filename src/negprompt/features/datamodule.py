@@ -17,11 +17,20 @@ _EVAL_BATCH_SIZE = 1024
 
 
 class FeatureDataset(Dataset[Batch]):
-    """Stored features (V, N, D) with labels (N,); epoch e reads view e mod V."""
+    """Stored features of the same pictures under V views; epoch e reads view e mod V.
 
-    def __init__(self, views: Tensor, labels: Sequence[int]) -> None:
+    Args:
+        views: V times (N, D), or one tensor (V, N, D).
+        labels: (N,).
+        local: V times (N, R, D), features of regions, where batches should have them.
+    """
+
+    def __init__(
+        self, views: Sequence[Tensor] | Tensor, labels: Sequence[int], local: Sequence[Tensor] | None = None
+    ) -> None:
         self._views = views
         self._labels = torch.tensor(labels, dtype=torch.long)
+        self._local = local
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -30,30 +39,27 @@ class FeatureDataset(Dataset[Batch]):
     def __getitems__(self, where: Sequence[SampleIndex]) -> Batch:
         """A whole batch at once: gathering rows one by one would cost more than the training step."""
         index = torch.tensor([sample.row for sample in where])
-        view = torch.tensor([sample.epoch % len(self._views) for sample in where])
-        return {"image_features": self._views[view, index], "label": self._labels[index], "index": index}
+        batch: Batch = {"image_features": _rows(self._views, where), "label": self._labels[index], "index": index}
+        if self._local is not None:
+            batch["local_features"] = _rows(self._local, where).float()
+        return batch
 
 
 class FeatureDataModule(lightning.LightningDataModule):
     """Loaders over stored features, in the order of `OODDataModule`.
 
     Args:
-        train_views: (V, N, D) features of the training pictures.
-        train_labels: (N,) labels.
-        tests: set name -> (features (M, D), labels), the ID set first.
+        train: features of the training pictures.
+        tests: features of each test set, the ID set first.
         train_batches: makes the training loader's batch sampler.
     """
 
     def __init__(
-        self,
-        train_views: Tensor,
-        train_labels: Sequence[int],
-        tests: Mapping[str, tuple[Tensor, Sequence[int]]],
-        train_batches: BatchSamplerFactory,
+        self, train: FeatureDataset, tests: Mapping[str, FeatureDataset], train_batches: BatchSamplerFactory
     ) -> None:
         super().__init__()
-        self._train_set = FeatureDataset(train_views, train_labels)
-        self._test_sets = [FeatureDataset(features.unsqueeze(0), labels) for features, labels in tests.values()]
+        self._train_set = train
+        self._test_sets = list(tests.values())
         self._train_batches = train_batches
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -65,6 +71,14 @@ class FeatureDataModule(lightning.LightningDataModule):
     def test_dataloader(self) -> list[DataLoader[Batch]]:
         """ID test features, then each OOD set."""
         return [_loader(dataset, SequentialBatches(len(dataset), _EVAL_BATCH_SIZE)) for dataset in self._test_sets]
+
+
+def _rows(views: Sequence[Tensor] | Tensor, where: Sequence[SampleIndex]) -> Tensor:
+    """Row of each sample in the view of its epoch; a batch has mostly samples of one epoch."""
+    number, *others = {sample.epoch % len(views) for sample in where}
+    if not others:
+        return views[number][torch.tensor([sample.row for sample in where])]
+    return torch.stack([views[sample.epoch % len(views)][sample.row] for sample in where])
 
 
 def _loader(dataset: FeatureDataset, batches: Sampler[list[SampleIndex]]) -> DataLoader[Batch]:

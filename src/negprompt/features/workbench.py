@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import logging
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import lightning
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from negprompt.backbones.base import BackboneSettings, FrozenBackbone
 from negprompt.data.base import Augmentation
 from negprompt.data.datamodule import OODDataModule
-from negprompt.features.datamodule import FeatureDataModule
-from negprompt.features.extract import extract
+from negprompt.features.datamodule import FeatureDataModule, FeatureDataset
+from negprompt.features.entry import Stored
+from negprompt.features.key import View
 from negprompt.features.settings import FeatureSettings
+from negprompt.features.store import FeatureStore, Filled
 from negprompt.ranks import rank, world_size
 from negprompt.training.sampler import EpochBatchSampler
-from negprompt.training.trainer import TrainerSettings, run_trainer
-from negprompt.types import Batch, ImageSet, Split
+from negprompt.training.trainer import TrainerSettings
+from negprompt.types import ImageSet, Split
 
-log = logging.getLogger(__name__)
 
-_FEATURES: dict[tuple[str, ...], Tensor] = {}
-"""Features by everything that determines them: a sweep in one process shares what its runs have in common."""
+class Extracted(NamedTuple):
+    """A set in the store: its pictures and views, bytes on disk, how many views were computed now and how fast.
+
+    `rate`: pictures a second of the pass it was computed in, views counted; None where all was there.
+    """
+
+    name: str
+    pictures: int
+    views: int
+    num_bytes: int
+    computed: int
+    rate: float | None
 
 
 @functools.cache
@@ -44,6 +52,7 @@ class Workbench:
         split: the loaded benchmark of this seed.
         augmentation: of training pictures.
         features: computed once, or at every step.
+        features_dir: folder of the feature store.
         trainer: where to run, loader processes, batch size of tests.
         seed: of order and augmentation.
     """
@@ -54,6 +63,7 @@ class Workbench:
         split: Split,
         augmentation: Augmentation,
         features: FeatureSettings,
+        features_dir: Path,
         trainer: TrainerSettings,
         seed: int,
     ) -> None:
@@ -63,6 +73,7 @@ class Workbench:
         self._features = features
         self._trainer = trainer
         self._seed = seed
+        self._store = FeatureStore(features_dir, self.backbone, self.weights_sha256, trainer, features.local)
 
     @property
     def train_class_names(self) -> tuple[str, ...]:
@@ -70,38 +81,64 @@ class Workbench:
         return self.split.class_names[: self.split.num_train_classes]
 
     def train_datamodule(self, batch_size: int) -> lightning.LightningDataModule:
-        """Training batches of the few-shot pictures: of pixels, or of features computed here and now."""
-        pictures = self._pictures(batch_size)
+        """Training batches of the few-shot pictures: of pixels, or of stored features, computed where they are missing.
+
+        Raises:
+            NegPromptError: the store is damaged or cannot be written.
+        """
         if self._features.mode == "none":
-            return pictures
-        train, views = self.split.train, self._features.views
-        key = (*self._key(train), f"{views} views", str(self._seed), self._augmentation.model_dump_json())
-        features = self._computed(
-            key, f"{len(train.keys)} training pictures, {views} views", pictures.view_loader(views)
-        )
+            return self._pictures(batch_size)
+        labels = self.split.train.labels
         return FeatureDataModule(
-            features.reshape(views, len(train.keys), -1), train.labels, {}, self._batches(batch_size)
+            _dataset(self._store.get(self._train_views()).stored, labels), {}, self._batches(batch_size)
         )
 
     def test_datamodule(self) -> lightning.LightningDataModule:
-        """Test batches: the ID set, then each OOD set."""
-        pictures = self._pictures(batch_size=1)
+        """Test batches: the ID set, then each OOD set.
+
+        Raises:
+            NegPromptError: the store is damaged or cannot be written.
+        """
         if self._features.mode == "none":
-            return pictures
-        sets = {"id": self.split.test, **{f"ood/{name}": images for name, images in self.split.ood.items()}}
-        everything = _joined(list(sets.values()))
-        loader = pictures.eval_loader(everything)
-        features = self._computed(self._key(everything), f"{len(everything.keys)} test pictures", loader)
-        parts = torch.split(features, [len(images.keys) for images in sets.values()])
-        tests = {name: (part, sets[name].labels) for name, part in zip(sets, parts, strict=True)}
-        return FeatureDataModule(features[:0].unsqueeze(0), [], tests, self._batches(1))
+            return self._pictures(batch_size=1)
+        sets = self._test_sets()
+        filled = self._store.get([View(images) for images in sets.values()])
+        tests = {
+            name: _dataset([stored], images.labels)
+            for (name, images), stored in zip(sets.items(), filled.stored, strict=True)
+        }
+        return FeatureDataModule(FeatureDataset([], []), tests, self._batches(1))
+
+    def extract(self) -> list[Extracted]:
+        """Fill the store with everything that runs on this benchmark read; one row for each set.
+
+        Raises:
+            NegPromptError: the store is damaged or cannot be written.
+        """
+        views, sets = self._train_views(), self._test_sets()
+        train = self._store.get(views)
+        tests = self._store.get([View(images) for images in sets.values()])
+        rows = [_extracted("train", self.split.train, train, slice(None))]
+        return rows + [
+            _extracted(name, images, tests, slice(place, place + 1))
+            for place, (name, images) in enumerate(sets.items())
+        ]
+
+    def _train_views(self) -> list[View]:
+        train = self.split.train
+        if not self._features.augment:
+            return [View(train)]
+        return [View(train, self._augmentation, self._seed, number) for number in range(self._features.views)]
+
+    def _test_sets(self) -> dict[str, ImageSet]:
+        return {"id": self.split.test, **{f"ood/{name}": images for name, images in self.split.ood.items()}}
 
     def _pictures(self, batch_size: int) -> OODDataModule:
         settings = self._trainer
         return OODDataModule(
             self.split,
             self.backbone.image_spec,
-            self._augmentation,
+            self._augmentation if self._features.augment else None,
             self._seed,
             settings.eval_batch_size,
             settings.num_workers,
@@ -112,24 +149,13 @@ class Workbench:
         """On stored features processes share the classes of one batch, on pictures the batch as well."""
         return functools.partial(EpochBatchSampler, batch_size=batch_size, seed=self._seed)
 
-    def _key(self, images: ImageSet) -> tuple[str, ...]:
-        digest = hashlib.sha256()
-        for encoded in images.encoded:
-            digest.update(hashlib.sha256(encoded).digest())
-        return self.weights_sha256, str(self.backbone.image_spec), self._trainer.precision, digest.hexdigest()
 
-    def _computed(self, key: tuple[str, ...], what: str, loader: DataLoader[Batch]) -> Tensor:
-        if key not in _FEATURES:
-            log.info("image features of %s ...", what)
-            _FEATURES[key] = extract(self.backbone, run_trainer(self._trainer), loader)
-        return _FEATURES[key]
+def _extracted(name: str, images: ImageSet, filled: Filled, views: slice) -> Extracted:
+    stored, computed = filled.stored[views], filled.computed[views]
+    rate = filled.pictures / filled.seconds if any(computed) else None
+    return Extracted(name, len(images.keys), len(stored), sum(one.num_bytes for one in stored), sum(computed), rate)
 
 
-def _joined(sets: Sequence[ImageSet]) -> ImageSet:
-    """Several sets as one, so that one pass with one progress bar goes over all of them."""
-    return ImageSet(
-        name="the test pictures",
-        keys=[f"{images.name}/{key}" for images in sets for key in images.keys],
-        encoded=[encoded for images in sets for encoded in images.encoded],
-        labels=[label for images in sets for label in images.labels],
-    )
+def _dataset(views: Sequence[Stored], labels: Sequence[int]) -> FeatureDataset:
+    local = [view.local for view in views if view.local is not None]
+    return FeatureDataset([view.features for view in views], labels, local or None)

@@ -22,6 +22,9 @@ DONE = "DONE"
 FAILED = "FAILED.json"
 REQUIRED_FILES = ("config.yaml", "metrics.json")
 
+ELSEWHERE = "paths.runs_dir=<folder>, or output=<folder>"
+"""Settings that move what a run writes, for messages."""
+
 _CAUSES = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -80,18 +83,19 @@ def run_name(benchmark: str, method: str, backbone: str, seed: int, hash8: str) 
     return f"{benchmark}/{method}/{backbone}/seed{seed}-{hash8[:8]}"
 
 
-def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object], elsewhere: str = ELSEWHERE) -> None:
     """Put a whole file at `path` or leave what was there, also when the process is killed or the disk fills up.
 
     Args:
         path: the file; its folder is made where it is missing.
         content: the bytes, or a function that writes them into the open file it is given.
+        elsewhere: settings that move the file, for the message.
 
     Raises:
         RunError: the file cannot be written; the message names the cause and the setting to change.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with _explained(path):
+    with explained(path, elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as file:
@@ -106,7 +110,7 @@ def atomic_write(path: Path, content: bytes | Callable[[BinaryIO], object]) -> N
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class RunFolder:
         """
         if not self.writes:
             return self
-        with _explained(self.path):
+        with explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path) as probe:
                 probe.write(b"something, since an empty file fits on a full disk")
@@ -186,7 +190,7 @@ class RunFolder:
     def _remove(self, name: str) -> None:
         if not self.writes:
             return
-        with _explained(self.path / name):
+        with explained(self.path / name):
             (self.path / name).unlink(missing_ok=True)
 
 
@@ -259,17 +263,25 @@ def _check_json(value: object, where: str, error: type[ConfigError | RunError]) 
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn an operating system's error into one that names the path, the cause and the fix."""
+def explained(path: Path, elsewhere: str = ELSEWHERE) -> Iterator[None]:
+    """Turn an operating system's error into one that names the path, the cause and the fix.
+
+    Args:
+        path: what is written in the body.
+        elsewhere: settings that move it.
+
+    Raises:
+        RunError: in place of an OSError.
+    """
     try:
         yield
     except OSError as error:
         cause = _CAUSES.get(error.errno or 0, error.strerror or str(error))
-        msg = f"Cannot write {path}: {cause}. Mend that or set another paths.runs_dir=<folder>, or output=<folder>."
+        msg = f"Cannot write {path}: {cause}. Mend that or set another {elsewhere}."
         raise RunError(msg) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new name itself survive a power cut; some network file systems refuse, and then it is theirs to do."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
