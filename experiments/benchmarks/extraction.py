@@ -36,11 +36,11 @@ OUTPUT = Path(__file__).with_suffix(".md")
 
 
 def pictures(kind: str) -> list[View]:
-    """Test pictures of two sets, or two views of the few-shot training pictures."""
+    """Test pictures of two sets, or four views of the few-shot training pictures."""
     split = load_split(IconsID(name="icons", num_shots=8), IconsOOD(name="icons"), 1)
     if kind == "test":
         return [View(images) for images in (split.test, split.ood["near"])]
-    return [View(split.train, Augmentation(scale_min=0.5), 1, number) for number in range(2)]
+    return [View(split.train, Augmentation(scale_min=0.5), 1, number) for number in range(4)]
 
 
 @torch.inference_mode()
