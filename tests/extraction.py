@@ -58,7 +58,7 @@ class Logged(FrozenBackbone):
     def embed_tokens(self, tokens):
         raise NotImplementedError
 
-    encode_prompts = tokenize = unknown_tokens = embed_tokens
+    text_tower = tokenize = unknown_tokens = embed_tokens
     logit_scale = 1.0
 
 

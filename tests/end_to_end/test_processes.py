@@ -43,7 +43,9 @@ def test_a_whole_run_ends_with_the_prompts_and_scores_of_a_single_process(found,
     scores, reference = (np.load(folder / "scores.npz") for folder in (several, one))
     assert set(scores) == set(reference)
     assert all(np.array_equal(scores[key], reference[key]) for key in reference if key.endswith(("key", "label")))
-    assert all(np.allclose(scores[key], reference[key], atol=1e-5) for key in reference if key.startswith("ood/near/m"))
+    for key in reference:
+        if not key.endswith(("key", "label", "prediction")):  # logits are about 100 times a cosine
+            assert np.allclose(scores[key], reference[key], rtol=1e-4, atol=1e-3), key
 
 
 @pytest.mark.parametrize("processes", [2, 3])

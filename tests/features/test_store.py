@@ -181,7 +181,7 @@ def test_the_size_is_announced_before(root, caplog):
 def test_local_features_of_a_backbone_without(root):
     without = store(root)
     wanting = type(without)(root, without.backbone, "", without.trainer, local=True)
-    with pytest.raises(BackboneError, match="the backbone logged has no local features"):
+    with pytest.raises(BackboneError, match="backbone logged has no local image features"):
         wanting.get([View(PICTURES)])
     assert not folders(root)
 

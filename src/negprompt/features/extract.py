@@ -14,7 +14,7 @@ from torch import Tensor
 
 from negprompt import ranks
 from negprompt.backbones.base import FrozenBackbone
-from negprompt.errors import BackboneError, RunError
+from negprompt.errors import RunError
 from negprompt.features.blocks import Block, BlockBatch, BlockLoader, together
 from negprompt.features.entry import Entry
 from negprompt.features.files import ArrayFile, total_bytes
@@ -170,18 +170,8 @@ def extract(jobs: Sequence[Job], backbone: FrozenBackbone, local: bool, settings
 
 
 def encoder(backbone: FrozenBackbone, local: bool) -> Encode:
-    """The backbone's method as one that always returns global and local features.
-
-    Raises:
-        BackboneError: local features are wanted and the backbone has none.
-    """
-    if not local:
-        return lambda images: (backbone.encode_image(images), None)
-    both: Encode | None = getattr(backbone, "encode_image_with_local", None)
-    if both is None:
-        msg = f"features.local=true: the backbone {backbone.name} has no local features; set features.local=false."
-        raise BackboneError(msg)
-    return both
+    """The backbone's method as one that always returns global and local features."""
+    return backbone.encode_image_with_local if local else lambda images: (backbone.encode_image(images), None)
 
 
 @torch.inference_mode()
