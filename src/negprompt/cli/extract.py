@@ -9,7 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from negprompt import ranks
 from negprompt.backbones.base import BackboneSettings
+from negprompt.cli import launch
 from negprompt.cli.build import Paths, Top, settings, target
 from negprompt.data.base import IDSets, OODSets, load_split
 from negprompt.errors import ConfigError
@@ -43,19 +45,20 @@ def check(config: dict[str, Any]) -> None:
 def job(config: dict[str, Any]) -> None:
     """Fill the store and print what was there and what was computed."""
     parts = _parts(config)
+    ranks.join(parts.trainer.devices, on_gpu=parts.trainer.on_cuda)
     split = load_split(parts.data, parts.ood, parts.top.seed)
     root = Path(parts.paths.features_dir)
     bench = Workbench(
         parts.backbone, split, parts.data.augmentation, parts.features, root, parts.trainer, parts.top.seed
     )
-    console = Console()
+    console = Console(quiet=launch.is_silent())
     console.print(_table(bench.extract(), f"{split.name}, {parts.backbone.name}, seed {parts.top.seed}"))
     console.print(f"features are in {root / parts.backbone.name}", highlight=False, soft_wrap=True)
 
 
 def _parts(config: dict[str, Any]) -> Parts:
     return Parts(
-        settings(Top, {"resume": "auto", **{key: config[key] for key in ("seed", "text_path")}}, ""),
+        settings(Top, {"resume": "auto", **{key: config[key] for key in ("seed", "text_path", "text_chunk")}}, ""),
         settings(Paths, config["paths"], "paths"),
         target(BackboneSettings, config["backbone"], "backbone"),  # type: ignore[type-abstract]
         target(IDSets, config["data"], "data"),  # type: ignore[type-abstract]
