@@ -19,6 +19,12 @@ from negprompt.runs.folder import find_run
 pytestmark = pytest.mark.usefixtures("no_figures")
 
 
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path_factory, monkeypatch):
+    """`evaluate` of a run elsewhere reads and fills the store of its own paths, not one in the folder of the tests."""
+    monkeypatch.setenv("NEGPROMPT_FEATURES", str(tmp_path_factory.mktemp("features")))
+
+
 def run_folder(runs_dir, method):
     (done,) = runs_dir.rglob(f"{method}/*/*/DONE")
     return done.parent

@@ -154,7 +154,7 @@ def test_an_entry_that_is_not_finished_is_no_damage(negprompt, words, entries, t
     assert "40 of 40" in said.out
 
 
-@pytest.mark.parametrize(("part", "fragments"), [("verifi", "did you mean 'verify'?"), ("", "data what?")])
+@pytest.mark.parametrize(("part", "fragments"), [("verif", "did you mean 'verify'?"), ("", "data what?")])
 def test_an_unknown_command_of_data(negprompt, part, fragments):
     said = negprompt("data", *([part] if part else []))
     assert said.code == 2

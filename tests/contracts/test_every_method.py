@@ -34,7 +34,7 @@ def request_of(name, icons, runs_dir):
     for stage in (config["method"], config["method"].get("positive", {})):
         if stage.get("optimizer"):
             stage["optimizer"] |= SHORT
-    return replace(build_request(config), backbone=TinySettings(), trainer=QUIET, runs_dir=runs_dir)
+    return replace(build_request(config), backbone=TinySettings(), trainer=QUIET, runs_dir=runs_dir, features_dir=None)
 
 
 @pytest.fixture(scope="module", params=NAMES)

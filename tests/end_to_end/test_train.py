@@ -16,7 +16,6 @@ from negprompt.data.base import Augmentation
 from negprompt.data.icons import IconsOOD
 from negprompt.errors import ConfigError, NegPromptError, PromptMismatchError
 from negprompt.evaluation.module import PromptEvaluation
-from negprompt.features import workbench
 from negprompt.features.extract import FeatureExtraction
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.coop import CoOp
@@ -28,12 +27,6 @@ from negprompt.training.trainer import TrainerSettings
 pytestmark = pytest.mark.usefixtures("no_figures")
 
 RESULTS = ("metrics.json", "scores.npz", "prompts.safetensors")
-
-
-@pytest.fixture
-def fresh(monkeypatch):
-    """Forget image features of earlier runs, so that this one computes its own."""
-    monkeypatch.setattr(workbench, "_FEATURES", {})
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +62,14 @@ def test_a_finished_run_is_reused_and_not_touched(icons, finished):
     assert (results(finished.folder), (finished.folder / "DONE").stat().st_mtime_ns) == before
 
 
-def test_the_same_request_in_another_folder_gives_the_same_bytes(icons, finished, tmp_path, fresh):
+def test_the_same_request_in_another_folder_gives_the_same_bytes(icons, finished, tmp_path):
     again = api.train(request(icons, tmp_path))
     assert again.folder.name == finished.folder.name
     assert results(again.folder) == results(finished.folder)
     assert results(stage1_of(again.folder)) == results(stage1_of(finished.folder))
 
 
-def test_shards_in_another_place_give_the_same_bytes(finished, tmp_path, fresh):
+def test_shards_in_another_place_give_the_same_bytes(finished, tmp_path):
     copy = write_benchmark(tmp_path / "shards")
     assert results(api.train(request(copy, tmp_path / "runs")).folder) == results(finished.folder)
 
@@ -90,7 +83,7 @@ def test_a_run_asked_never_to_resume_is_made_again_with_the_same_bytes(icons, fi
     assert results(again.folder) == results(first.folder)
 
 
-def test_what_was_random_before_has_no_say(icons, finished, tmp_path, fresh):
+def test_what_was_random_before_has_no_say(icons, finished, tmp_path):
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002
     assert results(api.train(request(icons, tmp_path)).folder) == results(finished.folder)
@@ -161,7 +154,7 @@ def test_what_can_change_a_result_changes_the_folders_name(icons, finished, tmp_
     assert folder_of(changed(icons, tmp_path, changes)).name.split("-")[1] != finished.folder.name.split("-")[1]
 
 
-def test_loader_processes_and_test_batches_do_not_change_the_prompts(icons, tmp_path, fresh):
+def test_loader_processes_and_test_batches_do_not_change_the_prompts(icons, tmp_path):
     few = FeatureSettings(mode="none", views=1)
     other = TrainerSettings(accelerator="cpu", progress_bar=False, num_workers=2, eval_batch_size=5)
     one = api.train(request(icons, tmp_path / "1", features=few, method=coop()))
@@ -282,7 +275,7 @@ PLACES = {
 @pytest.mark.parametrize("error", [OSError("the disk went away"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
 @pytest.mark.parametrize(("cls", "name", "calls", "failed"), PLACES.values(), ids=PLACES)
 def test_what_stops_a_run_is_kept_and_the_next_attempt_ends_as_if_nothing_was(
-    icons, finished, tmp_path, monkeypatch, fresh, cls, name, calls, failed, error
+    icons, finished, tmp_path, monkeypatch, cls, name, calls, failed, error
 ):
     with monkeypatch.context() as patch:
         patch.setattr(cls, name, failing(getattr(cls, name), error, calls))
