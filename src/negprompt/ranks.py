@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import datetime
 import os
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ import torch.distributed as dist
 from negprompt.errors import ConfigError
 
 Value = TypeVar("Value")
+_PATIENCE = datetime.timedelta(hours=24)
+"""How long processes wait for rank 0, which may itself wait for another job's features; a dead one ends all at once."""
 
 
 def rank() -> int:
@@ -56,7 +59,7 @@ def join(processes: int, *, on_gpu: bool) -> None:
         raise ConfigError(msg)
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
     atexit.register(_leave)
 
 
