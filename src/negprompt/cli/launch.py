@@ -16,6 +16,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from negprompt.errors import ConfigError
 
 _RANK, _WORLD = "RANK", "WORLD_SIZE"
+_LOST_PEER = ("gloo", "NCCL", "Connection reset by peer")
 
 
 def needed(configs: Sequence[Mapping[str, Any]]) -> int:
@@ -71,3 +72,8 @@ def is_one_of_several() -> bool:
 def is_silent() -> bool:
     """Whether another process speaks for this one."""
     return int(os.environ.get(_RANK, "0")) > 0
+
+
+def follows_another(error: BaseException) -> bool:
+    """Whether an error only says that another process, which has told why, is gone."""
+    return is_one_of_several() and any(word in str(error) for word in _LOST_PEER)

@@ -80,11 +80,14 @@ def _run(name: str, job: Job, arguments: Arguments, wants_traceback: bool) -> li
         try:
             job(plain(config))
         except Exception as error:
-            if wants_traceback or launch.is_one_of_several():
-                raise  # the other processes would wait for this one
+            if wants_traceback:
+                raise
             member = " ".join(text for text in HydraConfig.get().overrides.task if text.partition("=")[0] in keys)
             failures.append(Failure(member, error))
-            _say(name, f"{member}: {explain(error)}" if member else explain(error))
+            if not launch.follows_another(error):
+                _say(name, f"{member}: {explain(error)}" if member else explain(error))
+            if launch.is_one_of_several():  # the others would wait for this one
+                raise SystemExit(_verdict(name, failures, 1)) from error
 
     sys.argv = [f"negprompt {name}", *arguments.for_hydra]
     with _errors_reach_us():

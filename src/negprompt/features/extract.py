@@ -83,6 +83,7 @@ class ExtractionData(lightning.LightningDataModule):
         self, jobs: Sequence[Job], backbone: FrozenBackbone, local: bool, settings: TrainerSettings, locks: EntryLocks
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer blocks than processes
         self._jobs = jobs
         self._views = [job.view for job in jobs]
         self._backbone = backbone

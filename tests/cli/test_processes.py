@@ -1,0 +1,85 @@
+"""`trainer.devices=2` on the command line: started, said once, stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import Said, one_message
+
+pytestmark = pytest.mark.slow
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+TWO = ("trainer.devices=2",)
+
+
+def command(*words):
+    return [sys.executable, "-m", "negprompt", "train", *words]
+
+
+def run(*words) -> Said:
+    done = subprocess.run(command(*words), capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def processes_with(text: str) -> list[str]:
+    """Command lines of running processes that contain a text."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if text in line:
+            lines.append(line)
+    return lines
+
+
+def test_a_run_of_two_processes_is_told_and_written_once(light, tmp_path, no_figures):
+    said = run(*light, *TWO)
+    assert said.code == 0, said.err
+    assert said.out.count("written to") == 1
+    assert said.err.count("training negprompt ...") == 1
+    assert "Traceback" not in said.err
+    assert len(list((tmp_path / "runs").rglob("DONE"))) == 2
+
+
+def test_what_goes_wrong_is_said_once_and_ends_both(light, icons, tmp_path):
+    broken = tmp_path / "icons"
+    broken.mkdir()
+    for file in icons.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    (broken / "id_train.tar").write_bytes((icons / "id_train.tar").read_bytes()[:1000])
+    words = [word if not word.startswith("data.root=") else f"data.root={broken}" for word in light]
+    said = run(*words, *TWO)
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    messages = {message.replace("[process 1] ", "") for message in said.messages}
+    assert len(messages) == 1
+    assert "id_train.tar" in messages.pop()
+
+
+def test_numbers_of_processes_cannot_be_swept(negprompt, light):
+    said = negprompt("train", *light, "--multirun", "trainer.devices=1,2")
+    one_message(said, 2, "trainer.devices=1,2", "share their processes")
+
+
+def test_ctrl_c_ends_all_processes(light, tmp_path):
+    words = [word if "epochs" not in word else word.partition("=")[0] + "=100000" for word in light]
+    with subprocess.Popen(
+        command(*words, *TWO), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as child:
+        for _ in range(600):
+            if list((tmp_path / "runs").rglob("last.ckpt")):
+                break
+            time.sleep(0.2)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert "Traceback" not in err
+    assert not processes_with(str(tmp_path))
