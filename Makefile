@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test bench clean
+.PHONY: help install demo check test bench bench-gpu clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## create the virtual environment and install negprompt in it, at the tested versions
 
@@ -28,8 +28,20 @@ check: $(VENV)/.installed-dev ## format, lint, types, import rules, spelling
 test: $(VENV)/.installed-test ## run the tests (CPU, no network)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: install ## time the text side of a training step
-	$(BIN)/python experiments/benchmarks/text_step.py
+BENCHMARKS := experiments/benchmarks
+bench: install ## measure time and memory against the plain way, in tables (CPU, about half an hour; nothing else may run)
+	$(BIN)/python $(BENCHMARKS)/text_step.py
+	$(BIN)/python $(BENCHMARKS)/memory.py
+	$(BIN)/python $(BENCHMARKS)/epoch.py
+	$(BIN)/python $(BENCHMARKS)/sharding.py
+	$(BIN)/python $(BENCHMARKS)/extraction.py
+	$(BIN)/python $(BENCHMARKS)/prefix_attention.py
+	$(BIN)/python $(BENCHMARKS)/scaling.py
+
+bench-gpu: install ## the same on a CUDA device in bf16, and the time of a whole ImageNet-1k job
+	$(BIN)/python $(BENCHMARKS)/text_step.py --device cuda --precision bf16
+	$(BIN)/python $(BENCHMARKS)/memory.py --device cuda --precision bf16
+	$(BIN)/python $(BENCHMARKS)/gpu_job.py --device cuda --precision bf16
 
 clean: ## remove caches and built packages; leaves the virtual environment and runs/ alone
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
