@@ -10,6 +10,7 @@ from torch import Tensor
 
 from negprompt.errors import ConfigError
 from negprompt.objectives import negprompt as losses
+from negprompt.objectives.products import TextProducts, text_products
 from negprompt.types import Similarity
 
 LABELS = torch.tensor([0, 2, 1])
@@ -26,6 +27,11 @@ def text(classes: int = 4, negatives: int = 3, width: int = 8) -> tuple[Tensor, 
     positive = torch.randn(classes, width, generator=generator)
     negative = torch.randn(classes, negatives, width, generator=generator) + positive[:, None]
     return F.normalize(positive, dim=-1), F.normalize(negative, dim=-1)
+
+
+def alone(negative: Tensor) -> TextProducts:
+    """Products of negatives whose positives do not matter."""
+    return text_products(negative.detach()[:, 0], negative)
 
 
 # NIS, Eq. 4
@@ -132,24 +138,24 @@ def test_every_nis_form_refuses_a_run_without_negatives(form: object, negative: 
 def test_npd_equals_the_double_sum() -> None:
     positive, negative = text()
     expected = -sum(float(negative[j, i] @ positive[j]) for j, i in itertools.product(range(4), range(3))) / 12
-    assert losses.npd_attract(positive, negative).item() == pytest.approx(expected, abs=1e-6)
+    assert losses.npd_attract(text_products(positive, negative)).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_negatives_equal_to_their_positive_give_minus_one_and_plus_one() -> None:
     positive, _ = text()
     negative = positive[:, None].expand(-1, 3, -1)
-    assert losses.npd_attract(positive, negative).item() == pytest.approx(-1, abs=1e-6)
-    assert losses.nnd_pairwise(negative).item() == pytest.approx(1, abs=1e-6)
-    assert losses.nnd_mean_norm(negative).item() == pytest.approx(0, abs=1e-6)
+    assert losses.npd_attract(text_products(positive, negative)).item() == pytest.approx(-1, abs=1e-6)
+    assert losses.nnd_pairwise(alone(negative)).item() == pytest.approx(1, abs=1e-6)
+    assert losses.nnd_mean_norm(alone(negative)).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_npd_of_the_released_code_is_one_constant_away() -> None:
     positive, negative = text()
     one_minus_cosine = (1 - (negative * positive[:, None]).sum(-1)).mean(dim=1).mean()
-    attract = losses.npd_attract(positive, negative)
+    attract = losses.npd_attract(text_products(positive, negative))
     torch.testing.assert_close(1 + attract, one_minus_cosine)  # its OE branch
-    torch.testing.assert_close(losses.npd_repel(positive, negative), -one_minus_cosine)  # its MSP branch
-    torch.testing.assert_close(losses.npd_repel(positive, negative), -1 - attract)
+    torch.testing.assert_close(losses.npd_repel(text_products(positive, negative)), -one_minus_cosine)  # its MSP branch
+    torch.testing.assert_close(losses.npd_repel(text_products(positive, negative)), -1 - attract)
 
 
 @pytest.mark.parametrize(("form", "closer"), [(losses.npd_attract, True), (losses.npd_repel, False)])
@@ -157,7 +163,7 @@ def test_a_step_down_npd_moves_negatives_as_its_name_says(form: object, *, close
     assert callable(form)
     positive, negative = text()
     negative.requires_grad_()
-    (gradient,) = torch.autograd.grad(form(positive, negative), negative)
+    (gradient,) = torch.autograd.grad(form(text_products(positive, negative)), negative)
     moved = F.normalize(negative.detach() - 0.1 * gradient, dim=-1)
     before, after = ((n * positive[:, None]).sum(-1).mean() for n in (negative.detach(), moved))
     assert bool(after > before) is closer
@@ -170,35 +176,35 @@ def test_nnd_equals_the_triple_sum() -> None:
     _, negative = text()
     pairs = [(j, i, k) for j in range(4) for i in range(3) for k in range(3) if i != k]
     expected = sum(float(negative[j, i] @ negative[j, k]) for j, i, k in pairs) / (4 * 3 * 2)
-    assert losses.nnd_pairwise(negative).item() == pytest.approx(expected, abs=1e-6)
+    assert losses.nnd_pairwise(alone(negative)).item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("negatives", [2, 3, 5])
 def test_nnd_of_negatives_that_sum_to_zero_is_its_lower_bound(negatives: int) -> None:
     simplex = torch.eye(negatives) - 1 / negatives
-    value = losses.nnd_pairwise(simplex.expand(4, -1, -1)).item()
+    value = losses.nnd_pairwise(alone(simplex.expand(4, -1, -1))).item()
     assert value == pytest.approx(-1 / (negatives - 1), abs=1e-6)
 
 
 def test_squared_length_of_the_mean_negative_is_tied_to_the_pairwise_form() -> None:
     _, negative = text(negatives=5)
     for j in range(4):
-        pairwise = losses.nnd_pairwise(negative[j : j + 1])
-        length = losses.nnd_mean_norm(negative[j : j + 1]) + 1
+        pairwise = losses.nnd_pairwise(alone(negative[j : j + 1]))
+        length = losses.nnd_mean_norm(alone(negative[j : j + 1])) + 1
         torch.testing.assert_close(length**2, 1 / 5 + 4 / 5 * pairwise)
 
 
 def test_mean_norm_averages_lengths_over_classes() -> None:
     _, negative = text()
     expected = sum(float(negative[j].mean(dim=0).norm()) - 1 for j in range(4)) / 4
-    assert losses.nnd_mean_norm(negative).item() == pytest.approx(expected, abs=1e-6)
+    assert losses.nnd_mean_norm(alone(negative)).item() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("form", losses.NND_FORMS.values(), ids=losses.NND_FORMS)
 def test_one_negative_a_class_gives_zero_with_zero_gradient(form: object) -> None:
     assert callable(form)
     negative = torch.randn(5, 1, 8, generator=torch.Generator().manual_seed(8)).requires_grad_()
-    loss = form(negative)
+    loss = form(alone(negative))
     (gradient,) = torch.autograd.grad(loss, negative)
     assert loss.item() == 0.0
     assert gradient.abs().max().item() == 0.0
@@ -206,7 +212,7 @@ def test_one_negative_a_class_gives_zero_with_zero_gradient(form: object) -> Non
 
 def test_mean_norm_has_a_finite_gradient_at_its_minimum() -> None:
     negative = torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]], requires_grad=True)
-    (gradient,) = torch.autograd.grad(losses.nnd_mean_norm(negative), negative)
+    (gradient,) = torch.autograd.grad(losses.nnd_mean_norm(alone(negative)), negative)
     assert torch.isfinite(gradient).all()
 
 
@@ -214,7 +220,7 @@ def test_negatives_that_start_equal_get_no_push_apart() -> None:
     # Why the start needs noise: at equal negatives the pairwise cosine is stationary.
     one = torch.randn(3, 1, 8, generator=torch.Generator().manual_seed(9))
     negative = one.expand(-1, 2, -1).clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(losses.nnd_pairwise(negative), negative)
+    (gradient,) = torch.autograd.grad(losses.nnd_pairwise(alone(negative)), negative)
     assert gradient.abs().max().item() < 1e-6
 
 
@@ -225,18 +231,19 @@ def test_negatives_that_start_equal_get_no_push_apart() -> None:
 def test_text_terms_do_not_depend_on_the_length_of_features(scale: float) -> None:
     positive, negative = text()
     torch.testing.assert_close(
-        losses.npd_attract(scale * positive, 2 * scale * negative), losses.npd_attract(positive, negative)
+        losses.npd_attract(text_products(scale * positive, 2 * scale * negative)),
+        losses.npd_attract(text_products(positive, negative)),
     )
-    torch.testing.assert_close(losses.nnd_pairwise(scale * negative), losses.nnd_pairwise(negative))
-    torch.testing.assert_close(losses.nnd_mean_norm(scale * negative), losses.nnd_mean_norm(negative))
+    torch.testing.assert_close(losses.nnd_pairwise(alone(scale * negative)), losses.nnd_pairwise(alone(negative)))
+    torch.testing.assert_close(losses.nnd_mean_norm(alone(scale * negative)), losses.nnd_mean_norm(alone(negative)))
 
 
 def test_the_default_terms_are_the_papers() -> None:
     positive, negative = text(classes=3, negatives=2)
-    terms = losses.negprompt_terms(cosines(), LABELS, positive, negative, 100.0)
+    terms = losses.negprompt_terms(cosines(), LABELS, text_products(positive, negative), 100.0)
     assert terms.nis == losses.negatives_uniform(cosines(), LABELS, 100.0)
-    assert terms.npd == losses.npd_attract(positive, negative)
-    assert terms.nnd == losses.nnd_pairwise(negative)
+    assert terms.npd == losses.npd_attract(text_products(positive, negative))
+    assert terms.nnd == losses.nnd_pairwise(alone(negative))
     expected = terms.nis.item() + 0.1 * terms.npd.item() + 0.05 * terms.nnd.item()
     assert losses.total_loss(terms).item() == pytest.approx(expected, abs=1e-6)
 
@@ -244,11 +251,17 @@ def test_the_default_terms_are_the_papers() -> None:
 def test_forms_are_chosen_by_name() -> None:
     positive, negative = text(classes=3, negatives=2)
     terms = losses.negprompt_terms(
-        cosines(), LABELS, positive, negative, 100.0, nis="multilabel_margin", npd="repel", nnd="mean_norm"
+        cosines(),
+        LABELS,
+        text_products(positive, negative),
+        100.0,
+        nis="multilabel_margin",
+        npd="repel",
+        nnd="mean_norm",
     )
     assert terms.nis == losses.multilabel_margin(cosines(), LABELS, 100.0)
-    assert terms.npd == losses.npd_repel(positive, negative)
-    assert terms.nnd == losses.nnd_mean_norm(negative)
+    assert terms.npd == losses.npd_repel(text_products(positive, negative))
+    assert terms.nnd == losses.nnd_mean_norm(alone(negative))
 
 
 @pytest.mark.parametrize(
@@ -265,8 +278,7 @@ def test_an_unknown_form_names_the_setting_and_the_nearest(setting: dict[str, st
         losses.negprompt_terms(
             cosines(),
             LABELS,
-            positive,
-            negative,
+            text_products(positive, negative),
             100.0,
             nis=setting.get("nis", "negatives_uniform"),
             npd=setting.get("npd", "attract"),
@@ -277,6 +289,6 @@ def test_an_unknown_form_names_the_setting_and_the_nearest(setting: dict[str, st
 def test_terms_of_bfloat16_features_are_computed_in_float32() -> None:
     positive, negative = (features.bfloat16() for features in text(classes=3, negatives=2))
     similarity = Similarity(*(c.bfloat16() if c is not None else None for c in cosines()))  # type: ignore[arg-type]
-    terms = losses.negprompt_terms(similarity, LABELS, positive, negative, 100.0)
+    terms = losses.negprompt_terms(similarity, LABELS, text_products(positive, negative), 100.0)
     assert {term.dtype for term in terms} == {torch.float32}
-    assert terms.nnd == losses.nnd_pairwise(negative.float())
+    assert terms.nnd == losses.nnd_pairwise(alone(negative.float()))

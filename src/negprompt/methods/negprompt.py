@@ -15,6 +15,7 @@ from negprompt.errors import ConfigError, PromptMismatchError
 from negprompt.methods.base import Contexts, MethodSettings, PromptLearning
 from negprompt.methods.coop import CoOpSettings
 from negprompt.objectives.negprompt import negprompt_terms, nis_floor, total_loss
+from negprompt.objectives.products import products
 from negprompt.prompts import bundle as bundles
 from negprompt.prompts.context import NegativeInit, initial_negative_context
 from negprompt.prompts.similarity import similarity
@@ -141,13 +142,14 @@ class NegPrompt(PromptLearning):
     def loss(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Weighted sum of NIS, NPD and NND (Eq. 7)."""
         negative_text = self.encoder.encode_negative(self.backbone, self.negative_context)
-        cosines = similarity(image_features, self.positive_text, negative_text)
+        positive_text = self.positive_text
+        negative_cosines, text = products(image_features, positive_text, negative_text)
+        cosines = Similarity(similarity(image_features, positive_text).positive, negative_cosines)
         settings = self._settings
         terms = negprompt_terms(
             cosines,
             labels,
-            self.positive_text,
-            negative_text,
+            text,
             self.backbone.logit_scale,
             nis=settings.nis,
             npd=settings.npd,

@@ -19,11 +19,12 @@ import torch.nn.functional as F  # noqa: N812  (the field's name)
 from torch import Tensor
 
 from negprompt.errors import ConfigError, nearest
+from negprompt.objectives.products import TextProducts
 from negprompt.types import Similarity
 
 Form = TypeVar("Form")
-_NO_LENGTH = 1e-12
-"""What a length of 0 is divided by instead, as in `F.normalize`."""
+_NO_LENGTH = 1e-24
+"""A squared length below this has no direction and gets no gradient."""
 
 
 class LossTerms(NamedTuple):
@@ -120,84 +121,86 @@ def nis_floor(num_classes: int, num_negatives: int) -> float:
     return math.log(num_classes * num_negatives)
 
 
-def npd_attract(positive_text: Tensor, negative_text: Tensor) -> Tensor:
+def npd_attract(text: TextProducts) -> Tensor:
     """Eq. 5: minus the mean cosine of each negative to the positive of its class; pulls them together.
 
     Args:
-        positive_text: text features (K, D) of any length.
-        negative_text: text features (K, P, D) of any length.
+        text: products of text features.
 
     Returns:
         A float32 scalar in [-1, 1]; -1 when every negative points along its positive.
 
     Example:
-        >>> npd_attract(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]))
+        >>> from negprompt.objectives.products import text_products
+        >>> npd_attract(text_products(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])))
         tensor(-0.5000)
     """
-    products = _einsum("kpd,kd->kp", negative_text.float(), F.normalize(positive_text.float(), dim=-1))
-    return -(products / _lengths(negative_text)).mean()
+    return -text.positive_cosines().mean()
 
 
-def npd_repel(positive_text: Tensor, negative_text: Tensor) -> Tensor:
+def npd_repel(text: TextProducts) -> Tensor:
     """The released code's `MSP` form, minus the mean of (1 - cosine) = -1 - Eq. 5; pushes them apart.
 
     Args:
-        positive_text: text features (K, D) of any length.
-        negative_text: text features (K, P, D) of any length.
+        text: products of text features.
 
     Returns:
         A float32 scalar in [-2, 0]; 0 when every negative points along its positive.
 
     Example:
-        >>> npd_repel(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [0.0, 1.0]]]))
+        >>> from negprompt.objectives.products import text_products
+        >>> npd_repel(text_products(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])))
         tensor(-0.5000)
     """
-    return -1 - npd_attract(positive_text, negative_text)
+    return -1 - npd_attract(text)
 
 
-def nnd_pairwise(negative_text: Tensor) -> Tensor:
+def nnd_pairwise(text: TextProducts) -> Tensor:
     """Eq. 6: mean cosine between two different negatives of one class; pushes them apart.
 
     With one negative a class the formula is 0/0; here it is 0 with gradient exactly 0.
 
     Args:
-        negative_text: text features (K, P, D) of any length.
+        text: products of text features.
 
     Returns:
         A float32 scalar in [-1/(P - 1), 1]; 1 when the negatives of each class are equal.
 
     Example:
-        >>> nnd_pairwise(torch.tensor([[[1.0, 0.0], [0.6, 0.8]]]))
+        >>> from negprompt.objectives.products import text_products
+        >>> nnd_pairwise(text_products(torch.tensor([[1.0, 0.0]]), torch.tensor([[[1.0, 0.0], [0.6, 0.8]]])))
         tensor(0.6000)
     """
-    count = negative_text.shape[1]
-    if count == 1:
-        return 0.0 * negative_text.float().sum()  # keeps the graph: a constant would fail in backward
-    pairs = _sum_of_unit_negatives(negative_text).square().sum(dim=-1) - count  # all i, l without i = l
-    return pairs.mean() / (count * (count - 1))
+    cosines = text.negative_cosines()
+    count = cosines.shape[1]
+    pairs = cosines.sum(dim=(1, 2)) - cosines.diagonal(dim1=1, dim2=2).sum(dim=1)  # without i = l
+    return pairs.mean() / (count * max(count - 1, 1))
 
 
-def nnd_mean_norm(negative_text: Tensor) -> Tensor:
+def nnd_mean_norm(text: TextProducts) -> Tensor:
     """The released code's form: length of the mean unit negative of a class, minus 1, averaged over the classes.
 
     For each class, length^2 = 1/P + (P - 1)/P * (its pairwise mean of Eq. 6). With one negative a class it is 0
     with gradient exactly 0.
 
     Args:
-        negative_text: text features (K, P, D) of any length.
+        text: products of text features.
 
     Returns:
         A float32 scalar in [-1, 0]; 0 when the negatives of each class are equal.
 
     Example:
-        >>> nnd_mean_norm(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]))  # sqrt(1/2) - 1
+        >>> from negprompt.objectives.products import text_products
+        >>> unit = torch.eye(2).unsqueeze(0)
+        >>> nnd_mean_norm(text_products(unit[:, 0], unit))  # sqrt(1/2) - 1
         tensor(-0.2929)
     """
-    count = negative_text.shape[1]
+    cosines = text.negative_cosines()
+    count = cosines.shape[1]
     if count == 1:
-        return 0.0 * negative_text.float().sum()  # keeps the graph: a constant would fail in backward
-    length: Tensor = torch.linalg.vector_norm(_sum_of_unit_negatives(negative_text), dim=-1) / count
-    return (length - 1).mean()
+        return 0.0 * cosines.sum()  # keeps the graph: a constant would fail in backward
+    squared = cosines.sum(dim=(1, 2)).clamp_min(_NO_LENGTH)  # of the sum of the unit negatives
+    return (squared.sqrt() / count - 1).mean()
 
 
 NIS_FORMS: Mapping[str, Callable[[Similarity, Tensor, float | Tensor], Tensor]] = {
@@ -205,8 +208,8 @@ NIS_FORMS: Mapping[str, Callable[[Similarity, Tensor, float | Tensor], Tensor]] 
     "joint_uniform": joint_uniform,
     "multilabel_margin": multilabel_margin,
 }
-NPD_FORMS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {"attract": npd_attract, "repel": npd_repel}
-NND_FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {"pairwise": nnd_pairwise, "mean_norm": nnd_mean_norm}
+NPD_FORMS: Mapping[str, Callable[[TextProducts], Tensor]] = {"attract": npd_attract, "repel": npd_repel}
+NND_FORMS: Mapping[str, Callable[[TextProducts], Tensor]] = {"pairwise": nnd_pairwise, "mean_norm": nnd_mean_norm}
 
 
 def choose_form(option: str, name: str, forms: Mapping[str, Form]) -> Form:
@@ -229,8 +232,7 @@ def choose_form(option: str, name: str, forms: Mapping[str, Form]) -> Form:
 def negprompt_terms(
     similarity: Similarity,
     labels: Tensor,
-    positive_text: Tensor,
-    negative_text: Tensor,
+    text: TextProducts,
     logit_scale: float | Tensor,
     *,
     nis: str = "negatives_uniform",
@@ -242,8 +244,7 @@ def negprompt_terms(
     Args:
         similarity: cosines to positives (B, K) and negatives (B, K, P).
         labels: class of each image (B,); only `multilabel_margin` reads them.
-        positive_text: text features (K, D) of the positive prompts.
-        negative_text: text features (K, P, D) of the negative prompts.
+        text: products of the text features of positive and negative prompts.
         logit_scale: what the cosines are multiplied by in NIS (about 100 for CLIP).
         nis: a name in `NIS_FORMS`.
         npd: a name in `NPD_FORMS`.
@@ -254,8 +255,8 @@ def negprompt_terms(
     """
     return LossTerms(
         nis=choose_form("method.nis", nis, NIS_FORMS)(similarity, labels, logit_scale),
-        npd=choose_form("method.npd", npd, NPD_FORMS)(positive_text, negative_text),
-        nnd=choose_form("method.nnd", nnd, NND_FORMS)(negative_text),
+        npd=choose_form("method.npd", npd, NPD_FORMS)(text),
+        nnd=choose_form("method.nnd", nnd, NND_FORMS)(text),
     )
 
 
@@ -267,21 +268,6 @@ def total_loss(terms: LossTerms, *, npd_weight: float = 0.1, nnd_weight: float =
         tensor(4.9500)
     """
     return terms.nis + npd_weight * terms.npd + nnd_weight * terms.nnd
-
-
-def _sum_of_unit_negatives(negative_text: Tensor) -> Tensor:
-    """Sum over P of the unit negatives (K, D); no unit negative is stored, they are the largest tensor of a step."""
-    return _einsum("kpd,kp->kd", negative_text.float(), 1 / _lengths(negative_text))
-
-
-def _lengths(features: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(features.float(), dim=-1).clamp_min(_NO_LENGTH)
-    return lengths
-
-
-def _einsum(equation: str, first: Tensor, second: Tensor) -> Tensor:
-    with torch.autocast(first.device.type, enabled=False):
-        return torch.einsum(equation, first, second)
 
 
 def _uniform_cross_entropy(logits: Tensor) -> Tensor:
