@@ -71,6 +71,7 @@ def variants() -> dict[str, tuple[str, ...]]:
     return {
         BASELINE: ("features=none", "text_path=plain"),
         "pictures, shared": ("features=none", "text_path=shared"),
+        "stored features, cropped": (*once, "text_path=cropped"),
         STORED: (*once, "text_path=shared"),
     }
 
@@ -133,6 +134,7 @@ def rows(outcomes: Mapping[str, Sequence[Outcome]]) -> list[dict[str, object]]:
         {
             "image features, text path": name,
             "time of the baseline / time": common.ratio(training[BASELINE], training[name]),
+            f"time / time of {STORED}": common.ratio(training[name], training[STORED]),
             "largest difference of a prompt / largest movement": float((runs[0].end - baseline.end).abs().max())
             / moved,
         }

@@ -4,7 +4,7 @@
 
 The tower alone encodes blocks that are in memory; extraction decodes, transforms, encodes and stores the same number
 of pictures in blocks of the same sizes. Both in one process with the same threads, in turn, median of the rounds.
-Writes `extraction.md` beside this file.
+Writes `results/extraction.md`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from negprompt.features.key import View
 from negprompt.features.store import FeatureStore
 from negprompt.training.trainer import TrainerSettings
 
-OUTPUT = Path(__file__).with_suffix(".md")
+OUTPUT = Path(__file__).parent / "results" / "extraction.md"
 
 
 def pictures(kind: str) -> list[View]:

@@ -2,17 +2,16 @@
 
     python experiments/benchmarks/prefix_attention.py
 
-One layer's attention of the 1,000 ImageNet names (width 512, 8 heads) to a prefix of 17 and of 5 tokens, forward and
-backward, float32. Ratios from one process, the two in turn, median of the rounds; memory is what autograd keeps.
+A prefix of 17 tokens is a context of 16, one of 5 a context of 4.
 """
 
 from __future__ import annotations
 
 import itertools
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
+import common
 import open_clip
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -21,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from negprompt.backbones.suffix_attention import suffix_attention
 
-WIDTH, HEADS, ROUNDS = 512, 8, 9
+WIDTH, HEADS = 512, 8
 Attention = Callable[[Tensor, Tensor, Tensor, Sequence[int]], Tensor]
 
 
@@ -44,7 +43,7 @@ def copied_prefix(mixed: Tensor, keys: Tensor, values: Tensor, lengths: Sequence
     return torch.cat(parts, dim=1)
 
 
-def step(attention: Attention, leaves: list[Tensor], lengths: Sequence[int]) -> tuple[float, int]:
+def seconds_and_bytes(attention: Attention, leaves: list[Tensor], lengths: Sequence[int]) -> tuple[float, int]:
     """Seconds of forward and backward, and bytes kept in between."""
     kept: dict[int, int] = {}
 
@@ -59,7 +58,7 @@ def step(attention: Attention, leaves: list[Tensor], lengths: Sequence[int]) -> 
     return time.perf_counter() - start, sum(kept.values())
 
 
-def compare(prefix: int) -> str:
+def compare(prefix: int, rounds: int) -> dict[str, object]:
     """One line of the table."""
     tokenize = open_clip.SimpleTokenizer().encode
     lengths = sorted(len(tokenize(name)) + 1 for name in open_clip.IMAGENET_CLASSNAMES)
@@ -68,22 +67,29 @@ def compare(prefix: int) -> str:
     leaves = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
     seconds: dict[str, list[float]] = {"ours": [], "library": []}
     kept = {}
-    for turn in range(ROUNDS + 1):
+    for turn in range(rounds + 1):
         for name, attention in (("ours", suffix_attention), ("library", copied_prefix)):
-            elapsed, kept[name] = step(attention, leaves, lengths)
+            elapsed, kept[name] = seconds_and_bytes(attention, leaves, lengths)
             if turn > 0:  # the first round warms up
                 seconds[name].append(elapsed)
-    time_ratio = statistics.median(seconds["library"]) / statistics.median(seconds["ours"])
-    return f"| {prefix} | {time_ratio:.1f} | {kept['library'] / kept['ours']:.1f} |"
+    return {
+        "attention": "library / ours",
+        "tokens of the prefix": prefix,
+        "time": common.ratio(seconds["library"], seconds["ours"]),
+        "memory kept": kept["library"] / kept["ours"],
+    }
 
 
 def main() -> None:
-    """Print the table as markdown."""
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, CPU")
-    print("| tokens of the prefix | library / ours, time | library / ours, memory kept |")
-    print("|---:|---:|---:|")
-    for prefix in (17, 5):
-        print(compare(prefix), flush=True)
+    """Measure and write the table."""
+    options = common.checked(common.parser(__doc__))
+    notes = [
+        "One layer's attention of the 1,000 ImageNet names (width 512, 8 heads), forward and backward",
+        f"Time: median (lowest-highest) of {options.rounds} rounds, both in turn in one process; memory: bytes that "
+        "autograd keeps for the backward pass, inputs included",
+    ]
+    rows = [compare(prefix, options.rounds) for prefix in (17, 5)]
+    common.write("prefix_attention", "Attention to a shared prefix", rows, notes, options)
 
 
 if __name__ == "__main__":
