@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from negprompt.backbones import suffix_attention as module
 from negprompt.backbones.suffix_attention import suffix_attention
 
 HEADS, WIDTH, PREFIX = 2, 6, 3
@@ -30,8 +31,10 @@ def copied_prefix(mixed, keys, values, lengths):
     return torch.cat(parts, dim=1)
 
 
+@pytest.mark.parametrize("few_tokens", [0, 4096])
 @pytest.mark.parametrize("lengths", [(1,), (2, 2, 5), (1, 1, 3, 3, 3, 13)])
-def test_it_is_the_librarys_attention_with_a_copy_of_the_prefix(lengths):
+def test_it_is_the_librarys_attention_with_a_copy_of_the_prefix(lengths, few_tokens, monkeypatch):
+    monkeypatch.setattr(module, "_FEW_TOKENS", few_tokens)
     results, gradients = [], []
     for attention in (suffix_attention, copied_prefix):
         leaves = inputs(lengths)
@@ -43,7 +46,9 @@ def test_it_is_the_librarys_attention_with_a_copy_of_the_prefix(lengths):
         assert float((ours - theirs).abs().max()) < 1e-10 * float(theirs.abs().max())
 
 
-def test_its_gradients_are_the_numerical_ones():
+@pytest.mark.parametrize("few_tokens", [0, 4096])
+def test_its_gradients_are_the_numerical_ones(few_tokens, monkeypatch):
+    monkeypatch.setattr(module, "_FEW_TOKENS", few_tokens)
     assert torch.autograd.gradcheck(lambda *leaves: suffix_attention(*leaves, (1, 2, 2)), inputs((1, 2, 2)))
 
 

@@ -11,7 +11,7 @@ import torch
 from helpers import SPEC, TEXT, VISION, tiny_clip
 from torch.autograd.graph import saved_tensors_hooks
 
-from negprompt.backbones import chunks, text
+from negprompt.backbones import chunks, suffix_attention, text
 from negprompt.backbones.openclip import OpenClipBackbone
 from negprompt.errors import ConfigError
 from negprompt.prompts.encoder import PromptEncoder
@@ -85,6 +85,15 @@ def test_in_double_precision_nothing_but_rounding_is_left(tower):
     ]
     assert_equal(features[0], features[2], 1e-11)
     assert_equal(features[1], features[2], 1e-11)
+
+
+@pytest.mark.parametrize("num_contexts", [1, 3])
+def test_names_grouped_by_length_equal_the_plain_path_as_filled_up_ones_do(monkeypatch, num_contexts):
+    vectors = context(num_contexts, 4, 32)
+    plain = encode(backbone("plain"), vectors)
+    assert_equal(encode(backbone("shared"), vectors), plain)
+    monkeypatch.setattr(suffix_attention, "_FEW_TOKENS", 0)
+    assert_equal(encode(backbone("shared"), vectors), plain)
 
 
 @pytest.mark.parametrize("path", ["shared", "cropped"])

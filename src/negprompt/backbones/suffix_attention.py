@@ -8,9 +8,10 @@ are (m + s) numbers a token and head, a fiftieth of what the layer keeps otherwi
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _NEVER = float("-inf")
+_FEW_TOKENS = 4096
+"""Up to so many tokens, names are filled up to the longest for the attention alone: one call instead of one a length,
+where the calls cost more than the tokens. What is filled in stands behind the end token, so nothing sees it."""
 
 
 class _Group(NamedTuple):
@@ -40,16 +44,36 @@ def suffix_attention(mixed: Tensor, prefix_keys: Tensor, prefix_values: Tensor, 
     Returns:
         (P, T, d), differentiable once with respect to all three tensors.
     """
-    attended: Tensor = _SuffixAttention.apply(mixed, prefix_keys, prefix_values, tuple(_groups(lengths)))
+    lengths, longest = tuple(lengths), max(lengths)
+    if min(lengths) < longest and len(mixed) * len(lengths) * longest <= _FEW_TOKENS:
+        places = _padded_places(lengths, mixed.device)
+        padded = mixed.new_zeros(len(mixed), len(lengths) * longest, mixed.shape[2]).index_copy(1, places, mixed)
+        return _attention(padded, prefix_keys, prefix_values, (longest,) * len(lengths)).index_select(1, places)
+    return _attention(mixed, prefix_keys, prefix_values, lengths)
+
+
+def _attention(mixed: Tensor, keys: Tensor, values: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    attended: Tensor = _SuffixAttention.apply(mixed, keys, values, _groups(lengths))
     return attended
 
 
-def _groups(lengths: Sequence[int]) -> Iterator[_Group]:
+@functools.lru_cache(maxsize=64)
+def _padded_places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where the packed tokens stand when every name is as long as the longest."""
+    longest = max(lengths)
+    kept = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+    return kept.flatten().nonzero().flatten().to(device)
+
+
+@functools.lru_cache(maxsize=64)
+def _groups(lengths: tuple[int, ...]) -> tuple[_Group, ...]:
+    groups: list[_Group] = []
     start = 0
     for length, names in itertools.groupby(lengths):
         count = len(list(names))
-        yield _Group(slice(start, start + count * length), count, length)
+        groups.append(_Group(slice(start, start + count * length), count, length))
         start += count * length
+    return tuple(groups)
 
 
 class _SuffixAttention(torch.autograd.Function):
@@ -67,7 +91,7 @@ class _SuffixAttention(torch.autograd.Function):
             for group in groups:
                 query, key, value = (_by_name(part, group) for part in (queries, own_keys, own_values))
                 own = torch.bmm(query, key.transpose(1, 2)) * _scale(keys)
-                own.masked_fill_(_later(group.length, own), _NEVER)
+                own.masked_fill_(_later(group.length, own.device), _NEVER)
                 both = torch.cat([_by_name(logits, group), own], dim=-1).softmax(-1, exact).to(own.dtype)
                 _put(prefix_weights, group, both[..., : keys.shape[2]])
                 own = both[..., keys.shape[2] :].contiguous()
@@ -124,9 +148,10 @@ def _put(tokens: Tensor, group: _Group, part: Tensor) -> None:
     where.copy_(part.reshape(where.shape))
 
 
-def _later(length: int, like: Tensor) -> Tensor:
+@functools.cache
+def _later(length: int, device: torch.device) -> Tensor:
     """True where a key stands behind the query, (length, length)."""
-    return torch.ones(length, length, dtype=torch.bool, device=like.device).triu_(1)
+    return torch.ones(length, length, dtype=torch.bool, device=device).triu_(1)
 
 
 def _scale(keys: Tensor) -> float:

@@ -68,8 +68,10 @@ def main() -> None:
             sys.exit(_fail(f"{given}; {nearest(part, command.parts)}. Example: {command.example}"))
         name, command = f"{name} {part}", command.parts[part]
     stop.end_on_sigterm()
-    # Idle threads of small operations sleep instead of spinning: several times faster where cores are shared.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Idle threads wait for some microseconds, then sleep: spinning longer costs twice the time where cores are shared,
+    # sleeping at once costs twice the time between small operations where they are not.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:  # Heavy imports (torch, hydra) only now: help and typing errors answer at once.
         runner = importlib.import_module("negprompt.cli.run")
     except KeyboardInterrupt:
