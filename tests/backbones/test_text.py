@@ -128,6 +128,17 @@ def test_the_plain_path_is_the_models_own_encode_text():
     assert torch.equal(ours.squeeze(1), clip.model.encode_text(tokens, normalize=True))
 
 
+@pytest.mark.parametrize("path", ["shared", "cropped", "plain"])
+def test_a_training_after_an_evaluation_in_inference_mode(path):
+    clip = backbone(path)
+    suffix_attention._padded_places.cache_clear()
+    suffix_attention._later.cache_clear()
+    with torch.inference_mode():
+        PromptEncoder(clip, NAMES, PromptLayout(4)).encode_negative(clip, context(2, 4, 32))
+    _, gradient = encode(clip, context(2, 4, 32))
+    assert bool(torch.isfinite(gradient).all())
+
+
 def test_gradients_reach_no_weight():
     clip = backbone("shared")
     vectors = context(2, 4, 32).requires_grad_()

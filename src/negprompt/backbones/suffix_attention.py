@@ -61,8 +61,11 @@ def _attention(mixed: Tensor, keys: Tensor, values: Tensor, lengths: tuple[int, 
 def _padded_places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Where the packed tokens stand when every name is as long as the longest."""
     longest = max(lengths)
-    kept = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
-    return kept.flatten().nonzero().flatten().to(device)
+    with torch.inference_mode(
+        mode=False
+    ):  # an evaluation may ask first, and a training then keeps it for its gradients
+        kept = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+        return kept.flatten().nonzero().flatten().to(device)
 
 
 @functools.lru_cache(maxsize=64)
@@ -151,7 +154,8 @@ def _put(tokens: Tensor, group: _Group, part: Tensor) -> None:
 @functools.cache
 def _later(length: int, device: torch.device) -> Tensor:
     """True where a key stands behind the query, (length, length)."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).triu_(1)
+    with torch.inference_mode(mode=False):
+        return torch.ones(length, length, dtype=torch.bool, device=device).triu_(1)
 
 
 def _scale(keys: Tensor) -> float:
