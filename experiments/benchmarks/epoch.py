@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command line does; read when torch is imported
+
 import common
 from torch import Tensor
 
@@ -152,7 +154,8 @@ def notes(measured: Measured, options: argparse.Namespace) -> list[str]:
         "warm-up, one view; the time is that of the phase `training` in provenance.json",
         f"Baseline: {BASELINE} = `features=none text_path=plain`: pictures decoded, augmented and encoded at every "
         "step, prompts through the model's own `encode_text` on 77 tokens",
-        f"Ratios: median (lowest-highest) of {options.rounds} rounds, all variants in turn in one process",
+        f"Ratios: median (lowest-highest) of {options.rounds} rounds, all variants in turn in one process; threads "
+        "wait as in the command line (GOMP_SPINCOUNT=10000)",
         "Not in the time of stored features: computing them, once for all runs and epochs, which takes "
         f"{measured.extraction / epoch:.2f} times as long as an epoch of the baseline",
         "Prompts: negative contexts after the epoch, against those of the baseline, relative to how far the baseline's "
