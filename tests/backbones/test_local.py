@@ -423,7 +423,7 @@ class Blind(FrozenBackbone):
 
     name = "blind"
     logit_scale = 100.0
-    encode_image = embed_tokens = encode_prompts = tokenize = unknown_tokens = None
+    encode_image = embed_tokens = text_tower = tokenize = unknown_tokens = None
 
 
 def test_a_backbone_need_not_have_local_features():
