@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from negprompt.backbones.base import BackboneSettings, FrozenBackbone, TokenizerInfo
 from negprompt.backbones.chunks import TextChunk
 from negprompt.backbones.local import image_and_local_features
-from negprompt.backbones.openclip_text import text_module, text_tower
+from negprompt.backbones.openclip_text import not_causal, text_module, text_tower
 from negprompt.backbones.text import TextPath, TextTower
 from negprompt.errors import BackboneError, nearest
 from negprompt.types import ImageSpec
@@ -57,6 +57,7 @@ class OpenClipBackbone(FrozenBackbone):
         self.text_path = text_path
         self.text_chunk = text_chunk
         self._text = text_module(model, tag)
+        self._not_causal = not_causal(self._text)
         self._tokenizer = open_clip.SimpleTokenizer(context_length=self._text.context_length)
         self.tokenizer_info = TokenizerInfo(
             self._tokenizer.sot_token_id, self._tokenizer.eot_token_id, self._tokenizer.context_length
@@ -79,7 +80,7 @@ class OpenClipBackbone(FrozenBackbone):
 
     def text_tower(self) -> TextTower:
         """The parts of the text tower."""
-        return text_tower(self._text, self.model.encode_text)  # type: ignore[arg-type]
+        return text_tower(self._text, self.model.encode_text, self._not_causal)  # type: ignore[arg-type]
 
     def tokenize(self, text: str) -> list[int]:
         """Byte-pair tokens without start and end token."""

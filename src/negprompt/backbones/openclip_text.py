@@ -36,12 +36,13 @@ def text_module(model: nn.Module, tag: str) -> Any:  # noqa: ANN401 -- open_clip
     return text
 
 
-def text_tower(text: Any, encode_text: Callable[[Tensor], Tensor]) -> TextTower:  # noqa: ANN401
+def text_tower(text: Any, encode_text: Callable[[Tensor], Tensor], obstacle: str) -> TextTower:  # noqa: ANN401
     """Take a text tower apart.
 
     Args:
         text: from `text_module`.
         encode_text: the model's own, token ids (N, 77) -> features (N, D).
+        obstacle: from `not_causal`, which looks at the whole mask: once for a backbone, not at every step.
     """
 
     def whole(embeddings: Tensor, tokens: Tensor) -> Tensor:
@@ -51,7 +52,6 @@ def text_tower(text: Any, encode_text: Callable[[Tensor], Tensor]) -> TextTower:
         finally:
             handle.remove()
 
-    obstacle = _not_causal(text)
     blocks = text.transformer.resblocks
     return TextTower(
         embed=text.token_embedding,
@@ -64,7 +64,7 @@ def text_tower(text: Any, encode_text: Callable[[Tensor], Tensor]) -> TextTower:
     )
 
 
-def _not_causal(text: Any) -> str:  # noqa: ANN401
+def not_causal(text: Any) -> str:  # noqa: ANN401
     """Why tokens behind the end token may count, empty where they cannot."""
     mask = text.attn_mask
     if mask is None:

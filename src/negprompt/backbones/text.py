@@ -66,7 +66,6 @@ class TextPlan(NamedTuple):
     """How a set of prompts is encoded: made once, used at every step."""
 
     path: Literal["shared", "cropped", "plain"]
-    reason: str
     prompts: PromptTokens
     names: PackedNames | None
     bounds: Bounds
@@ -109,7 +108,7 @@ def plan_prompts(
         lengths = [longest] * len(prompts.tokens)
     bounds = chunk_bounds(lengths, chunk, num_contexts, tower.depth, tower.width)
     _announce(chosen, reason, len(bounds))
-    return TextPlan(chosen, reason, prompts, names, bounds)  # type: ignore[arg-type]
+    return TextPlan(chosen, prompts, names, bounds)  # type: ignore[arg-type]
 
 
 def encode_prompts(tower: TextTower, plan: TextPlan, context: Tensor) -> Tensor:

@@ -19,12 +19,10 @@ import torch.nn.functional as F  # noqa: N812  (the field's name)
 from torch import Tensor
 
 from negprompt.errors import ConfigError, nearest
-from negprompt.objectives.products import TextProducts
+from negprompt.objectives.products import NO_LENGTH, TextProducts
 from negprompt.types import Similarity
 
 Form = TypeVar("Form")
-_NO_LENGTH = 1e-24
-"""A squared length below this has no direction and gets no gradient."""
 
 
 class LossTerms(NamedTuple):
@@ -199,7 +197,7 @@ def nnd_mean_norm(text: TextProducts) -> Tensor:
     count = cosines.shape[1]
     if count == 1:
         return 0.0 * cosines.sum()  # keeps the graph: a constant would fail in backward
-    squared = cosines.sum(dim=(1, 2)).clamp_min(_NO_LENGTH)  # of the sum of the unit negatives
+    squared = cosines.sum(dim=(1, 2)).clamp_min(NO_LENGTH)  # of the sum of the unit negatives
     return (squared.sqrt() / count - 1).mean()
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_NO_LENGTH = 1e-24
+NO_LENGTH = 1e-24
 """What a squared length of 0 is replaced by: directions of vectors without length do not count."""
 
 
@@ -30,11 +30,11 @@ class TextProducts(NamedTuple):
 
     def lengths(self) -> Tensor:
         """Lengths of the negatives (K, P)."""
-        return self.negative.diagonal(dim1=1, dim2=2).clamp_min(_NO_LENGTH).sqrt()
+        return self.negative.diagonal(dim1=1, dim2=2).clamp_min(NO_LENGTH).sqrt()
 
     def positive_cosines(self) -> Tensor:
         """Cosine of each negative to the positive of its class (K, P)."""
-        return self.positive / (self.lengths() * self.positive_length.clamp_min(_NO_LENGTH**0.5).unsqueeze(1))
+        return self.positive / (self.lengths() * self.positive_length.clamp_min(NO_LENGTH**0.5).unsqueeze(1))
 
     def negative_cosines(self) -> Tensor:
         """Cosines between the negatives of a class (K, P, P)."""
