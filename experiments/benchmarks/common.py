@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-if "GOMP_SPINCOUNT" not in os.environ:  # idle threads sleep; read when torch is imported
+if "GOMP_SPINCOUNT" not in os.environ and "--one" not in sys.argv:  # idle threads sleep; read when torch is imported
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import open_clip
