@@ -68,8 +68,8 @@ def main() -> None:
             sys.exit(_fail(f"{given}; {nearest(part, command.parts)}. Example: {command.example}"))
         name, command = f"{name} {part}", command.parts[part]
     stop.end_on_sigterm()
-    # Idle threads wait for some microseconds, then sleep: spinning longer costs twice the time where cores are shared,
-    # sleeping at once costs twice the time between small operations where they are not.
+    # Idle threads wait for some microseconds, then sleep: spinning for long takes the cores from other processes, and
+    # sleeping at once makes the small steps of a training take twice the time (experiments/benchmarks/waiting.py).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:  # Heavy imports (torch, hydra) only now: help and typing errors answer at once.
