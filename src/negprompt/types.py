@@ -12,6 +12,7 @@ Conventions, fixed once:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
 from torch import Tensor
@@ -97,19 +98,24 @@ class PromptBundle(NamedTuple):
 
 
 class ImageSet(NamedTuple):
-    """A list of encoded pictures with labels: `keys` name them, `encoded` holds the file bytes, `labels` the class."""
+    """A list of encoded pictures with labels: `keys` name them, `encoded` holds the file bytes, `labels` the class.
+
+    `dropped`: pictures that were left out because they cannot be decoded (`data.corrupt=skip`).
+    """
 
     name: str
     keys: Sequence[str]
     encoded: Sequence[bytes]
     labels: Sequence[int]
+    dropped: int = 0
 
 
 class Split(NamedTuple):
     """One benchmark, ready to train and test on.
 
     `class_names` in label order; `train` holds few-shot pictures of the first `num_train_classes` classes only;
-    `ood` maps a set's name to its pictures; `sha256` is a hash of everything above (names, keys, labels, pictures).
+    `ood` maps a set's name to its pictures; `sha256` is a hash of all pictures (names, labels, content). `shifted` are
+    covariate-shifted ID sets (full-spectrum protocol); `groups` names means over some of the OOD sets (near, far).
     """
 
     name: str
@@ -119,3 +125,10 @@ class Split(NamedTuple):
     test: ImageSet
     ood: Mapping[str, ImageSet]
     sha256: str
+    shifted: Mapping[str, ImageSet] = MappingProxyType({})
+    groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+    @property
+    def dropped(self) -> int:
+        """Pictures that were left out because they cannot be decoded."""
+        return sum(one.dropped for one in (self.train, self.test, *self.shifted.values(), *self.ood.values()))

@@ -8,7 +8,7 @@ from math import floor
 import pytest
 from helpers import encoded, image_set, picture
 
-from negprompt.data.base import Augmentation, IDSets, OODSets, load_split, num_train_classes
+from negprompt.data.base import Augmentation, IDPictures, IDSets, OODSets, load_split, num_train_classes
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(116, 11), (30, 3), (151, 15), (100, 10), (1000, 100)])
@@ -26,7 +26,7 @@ class Given(IDSets):
     """ID sets in memory."""
 
     def load(self, seed):  # noqa: ARG002
-        return ("bell", "drum"), 2, STATE["train"], STATE["test"]
+        return IDPictures(("bell", "drum"), 2, STATE["train"], STATE["test"])
 
 
 class GivenOOD(OODSets):

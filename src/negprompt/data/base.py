@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import abc
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Annotated, Self
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from negprompt.data.contents import digests
+from negprompt.data.listing import Listing, in_memory
 from negprompt.errors import ConfigError
 from negprompt.settings import Settings
 from negprompt.types import ImageSet, Split
@@ -36,6 +40,39 @@ class Augmentation(Settings):
         return self
 
 
+class IDPictures(NamedTuple):
+    """Everything on the ID side of a benchmark.
+
+    `class_names` in label order; `train` holds pictures of the first `num_train_classes` of them; `shifted` are sets of
+    the same classes from elsewhere (full-spectrum protocol), by name.
+    """
+
+    class_names: tuple[str, ...]
+    num_train_classes: int
+    train: ImageSet
+    test: ImageSet
+    shifted: Mapping[str, ImageSet] = MappingProxyType({})
+
+
+class Source(NamedTuple):
+    """One set of a benchmark as it lies on the disk, for looking at it.
+
+    `side`: what it is used for. `read` lists all its pictures, also those that no few-shot draw takes. `classes`: keys
+    that its classes may have, None where it has none. `total`, `per_class`: what the protocol counts, None where it
+    does not; `at_least`: pictures that a class needs. `fix`: what to do where
+    something is missing.
+    """
+
+    name: str
+    side: Literal["train", "test", "shifted", "ood"]
+    read: Callable[[], Listing]
+    classes: tuple[str, ...] | None = None
+    total: int | None = None
+    per_class: int | None = None
+    at_least: int = 0
+    fix: str = ""
+
+
 class IDSets(Settings):
     """Training and test pictures of the ID classes, before OOD sets are added."""
 
@@ -45,8 +82,26 @@ class IDSets(Settings):
     augmentation: Augmentation = Augmentation()
 
     @abc.abstractmethod
-    def load(self, seed: int) -> tuple[tuple[str, ...], int, ImageSet, ImageSet]:
-        """Class names, number of training classes, few-shot training pictures, test pictures."""
+    def load(self, seed: int) -> IDPictures:
+        """The few-shot pictures of this seed and the test pictures.
+
+        Raises:
+            DataError: something is missing or damaged.
+        """
+
+    def sources(self) -> list[Source]:
+        """Its sets as they lie on the disk, for `data verify` and `data prepare`; by default as a run loads them."""
+        pictures = self.load(seed=1)
+        sides: list[tuple[Literal["train", "test", "shifted"], str, ImageSet]] = [
+            ("train", "train", pictures.train),
+            ("test", "test", pictures.test),
+            *(("shifted", name, images) for name, images in pictures.shifted.items()),
+        ]
+        names = pictures.class_names
+        return [
+            Source(name, side, functools.partial(in_memory, images, names), names, at_least=1)
+            for side, name, images in sides
+        ]
 
 
 class OODSets(Settings):
@@ -57,6 +112,14 @@ class OODSets(Settings):
     @abc.abstractmethod
     def load(self) -> dict[str, ImageSet]:
         """Pictures by set name, in the order of the table's columns; all labels are -1."""
+
+    def sources(self) -> list[Source]:
+        """Its sets as they lie on the disk, for `data verify` and `data prepare`; by default as a run loads them."""
+        return [Source(name, "ood", functools.partial(in_memory, images, ())) for name, images in self.load().items()]
+
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Sets whose mean is reported under a name of its own (near, far); none by default."""
+        return {}
 
 
 def num_train_classes(num_classes: int, class_fraction: float) -> int:
@@ -71,31 +134,40 @@ def num_train_classes(num_classes: int, class_fraction: float) -> int:
 
 
 def load_split(id_sets: IDSets, ood_sets: OODSets, seed: int) -> Split:
-    """Load one benchmark: few-shot draw of this seed, ID test pictures and the OOD sets."""
-    class_names, train_classes, train, test = id_sets.load(seed)
+    """Load one benchmark: few-shot draw of this seed, ID test pictures and the OOD sets.
+
+    Raises:
+        DataError: something is missing or damaged, or there is no OOD set.
+    """
+    pictures = id_sets.load(seed)
     ood = ood_sets.load()
+    groups = {name: kept for name, sets in ood_sets.groups().items() if (kept := tuple(s for s in sets if s in ood))}
     return Split(
         name=id_sets.name,
-        class_names=class_names,
-        num_train_classes=train_classes,
-        train=train,
-        test=test,
+        class_names=pictures.class_names,
+        num_train_classes=pictures.num_train_classes,
+        train=pictures.train,
+        test=pictures.test,
         ood=ood,
-        sha256=_split_sha256(class_names, train, test, ood),
+        sha256=_split_sha256(pictures, ood),
+        shifted=pictures.shifted,
+        groups=groups,
     )
 
 
-def _split_sha256(class_names: tuple[str, ...], train: ImageSet, test: ImageSet, ood: Mapping[str, ImageSet]) -> str:
-    listing = {
-        "class_names": class_names,
-        "train": _listing(train),
-        "test": _listing(test),
+def _split_sha256(pictures: IDPictures, ood: Mapping[str, ImageSet]) -> str:
+    listing: dict[str, Any] = {
+        "class_names": pictures.class_names,
+        "train": _listing(pictures.train),
+        "test": _listing(pictures.test),
         "ood": {name: _listing(images) for name, images in ood.items()},
     }
+    if pictures.shifted:
+        listing["shifted"] = {name: _listing(images) for name, images in pictures.shifted.items()}
     return hashlib.sha256(json.dumps(listing, sort_keys=True).encode()).hexdigest()
 
 
 def _listing(images: ImageSet) -> list[tuple[str, int, str]]:
     """Name, label and content of each picture."""
-    content = [hashlib.sha256(encoded).hexdigest() for encoded in images.encoded]
+    content = [digest.tobytes().hex() for digest in digests(images.encoded)]
     return list(zip(images.keys, images.labels, content, strict=True))

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from negprompt.data.base import IDSets, OODSets, num_train_classes
+from negprompt.data.base import IDPictures, IDSets, OODSets, Source, num_train_classes
 from negprompt.data.few_shot import k_shot_indices
+from negprompt.data.listing import Listing, in_memory
 from negprompt.data.shards import ShardSample, read_shard
 from negprompt.errors import ConfigError, DataError, nearest
 from negprompt.types import OOD_LABEL, ImageSet
@@ -37,7 +38,7 @@ class IconsID(IDSets):
         """Refuse a folder without shards and unknown class names."""
         self._names(_Shards.open(self.root))
 
-    def load(self, seed: int) -> tuple[tuple[str, ...], int, ImageSet, ImageSet]:
+    def load(self, seed: int) -> IDPictures:
         """Draw `num_shots` pictures of the training classes and list all pictures of the tested part."""
         shards = _Shards.open(self.root)
         names = self._names(shards)
@@ -46,7 +47,19 @@ class IconsID(IDSets):
         drawn = k_shot_indices(pool.keys, pool.labels, self.num_shots, seed, train_names)
         test = shards.images(f"id_{self.part}.tar", names, f"{self.name}/{self.part}")
         _refuse_empty_classes(test, names)
-        return names, len(train_names), _take(pool, drawn), test
+        return IDPictures(names, len(train_names), _take(pool, drawn), test)
+
+    def sources(self) -> list[Source]:
+        """All training pictures and the tested part."""
+        names = self._names(_Shards.open(self.root))
+        sides: tuple[tuple[str, Literal["train", "test"], int], ...] = (
+            ("id_train.tar", "train", self.num_shots),
+            (f"id_{self.part}.tar", "test", 1),
+        )
+        return [
+            Source(side, side, functools.partial(_listing, self.root, shard, names), names, at_least=at_least)
+            for shard, side, at_least in sides
+        ]
 
     def _names(self, shards: _Shards) -> tuple[str, ...]:
         split = None if self.hard_split is None else shards.hard_split(self.hard_split)
@@ -146,6 +159,10 @@ class _Shards:
             msg = f"benchmark.json in {self.folder} lists no {section} {name}: build the shards again."
             raise DataError(msg) from error
         return entry
+
+
+def _listing(root: str | None, shard: str, names: tuple[str, ...]) -> Listing:
+    return in_memory(_Shards.open(root).images(shard, names, shard), names)
 
 
 def _image_set(name: str, samples: Sequence[ShardSample], class_names: Sequence[str] | None) -> ImageSet:

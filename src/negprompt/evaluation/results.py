@@ -71,6 +71,6 @@ def run_metrics(
         "weights_sha256": learned["weights_sha256"],
         "steps": learned["steps"],
         "id_accuracy": id_accuracy(id_record),
-        "dropped_samples": 0,
+        "dropped_samples": split.dropped,
         "scores": score_metrics(id_record, ood, score_names),
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.data.base import Augmentation
+from negprompt.data.contents import digests
 from negprompt.runs.folder import request_hash
 from negprompt.types import ImageSet
 
@@ -68,8 +69,8 @@ def with_local(key: Key) -> Key:
 def pictures_sha256(images: ImageSet) -> str:
     """Hash of the list of pictures: names, order and content."""
     digest = hashlib.sha256()
-    for name, encoded in zip(images.keys, images.encoded, strict=True):
-        digest.update(json.dumps(name).encode() + hashlib.sha256(encoded).digest())
+    for name, content in zip(images.keys, digests(images.encoded), strict=True):
+        digest.update(json.dumps(name).encode() + content.tobytes())
     return digest.hexdigest()
 
 

@@ -1,0 +1,136 @@
+"""Encoded pictures that are read when asked for: from memory, from files, from shards."""
+
+from __future__ import annotations
+
+import abc
+import errno
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from negprompt.data.strings import Strings
+from negprompt.errors import DataError
+
+Digests = npt.NDArray[np.uint8]
+"""SHA-256 of each picture, (N, 32) uint8."""
+
+Rows = Sequence[int] | npt.NDArray[np.int64]
+
+
+class Contents(Sequence[bytes]):
+    """The pictures of one set, by row.
+
+    `known` are content hashes (N, 32) where somebody computed them before, None where nobody did.
+    """
+
+    known: Digests | None = None
+
+    @overload
+    def __getitem__(self, row: int) -> bytes: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[bytes]: ...
+    def __getitem__(self, row: int | slice) -> bytes | list[bytes]:
+        """Bytes of one picture."""
+        if isinstance(row, slice):
+            return [self.read(place) for place in range(*row.indices(len(self)))]
+        return self.read(row)
+
+    @abc.abstractmethod
+    def read(self, row: int) -> bytes:
+        """Bytes of one picture.
+
+        Raises:
+            DataError: it is not there or cannot be read; names the place and the fix.
+        """
+
+    @abc.abstractmethod
+    def take(self, rows: Rows) -> Contents:
+        """The pictures of some rows, in that order."""
+
+    @abc.abstractmethod
+    def place(self, row: int) -> str:
+        """Where a picture lies, for messages."""
+
+
+class Memory(Contents):
+    """Pictures in memory; `origin` says where they came from."""
+
+    def __init__(self, encoded: Sequence[bytes], origin: str) -> None:
+        self._encoded = encoded
+        self._origin = origin
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self._encoded)
+
+    def read(self, row: int) -> bytes:
+        """One picture."""
+        return self._encoded[row]
+
+    def take(self, rows: Rows) -> Memory:
+        """Some of the pictures."""
+        return Memory([self._encoded[int(row)] for row in rows], self._origin)
+
+    def place(self, row: int) -> str:
+        """Origin and row."""
+        return f"{self._origin}, number {row}"
+
+
+class Files(Contents):
+    """Pictures in files of their own.
+
+    Args:
+        root: folder that the paths are relative to.
+        paths: of each picture.
+        known: content hashes (N, 32), where they are known.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[str], known: Digests | None = None) -> None:
+        self.root = root
+        self.paths = paths
+        self.known = known
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.paths)
+
+    def read(self, row: int) -> bytes:
+        """Read one file."""
+        path = self.path(row)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise unreadable(path, error) from error
+
+    def take(self, rows: Rows) -> Files:
+        """Some of the files."""
+        paths = Strings.of(self.paths[int(row)] for row in rows)
+        return Files(self.root, paths, None if self.known is None else self.known[np.asarray(rows, np.int64)])
+
+    def path(self, row: int) -> Path:
+        """Path of a picture."""
+        return self.root / self.paths[row]
+
+    def place(self, row: int) -> str:
+        """The path."""
+        return str(self.path(row))
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What to say of a picture that cannot be read."""
+    if error.errno == errno.ENOENT:
+        return DataError(f"Picture {path} is missing: put it back, or run negprompt data verify to see what else is.")
+    return DataError(f"Picture {path} cannot be read ({error.strerror}): check the disk and the file's permissions.")
+
+
+def digests(encoded: Sequence[bytes]) -> Digests:
+    """SHA-256 of each picture (N, 32): those known before, else of the bytes."""
+    known: Any = getattr(encoded, "known", None)
+    if known is not None:
+        return np.asarray(known, np.uint8)
+    found = b"".join(hashlib.sha256(one).digest() for one in encoded)
+    return np.frombuffer(found, np.uint8).reshape(-1, 32)

@@ -1,0 +1,245 @@
+"""Data sets that are listings: what every layout on a disk, and its shards, have in common."""
+
+from __future__ import annotations
+
+import abc
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from negprompt.data import few_shot
+from negprompt.data import manifest as manifests
+from negprompt.data.base import IDPictures, IDSets, OODSets, Source, num_train_classes
+from negprompt.data.classes import Classes
+from negprompt.data.listing import Listing
+from negprompt.data.looked import Corrupt, looked_at
+from negprompt.data.shard_sets import ShardFolder
+from negprompt.errors import ConfigError, DataError, nearest
+from negprompt.settings import Settings
+from negprompt.types import ImageSet
+
+log = logging.getLogger(__name__)
+
+TRAIN, TEST = "train", "test"
+
+
+class Stored(Settings):
+    """Where a listed data set lies, and what a picture does that cannot be decoded.
+
+    `shards`: prepared shards in place of files (folder or URL). `cache_dir`: listings, content hashes and fetched
+    shards, null for nowhere. `corrupt`: stop and name the picture, or warn, leave it out and count it.
+    """
+
+    shards: Annotated[str | None, Field(exclude=True)] = None
+    cache_dir: Annotated[str | None, Field(exclude=True)] = None
+    shard_cache_gb: Annotated[float, Field(exclude=True, gt=0)] = 50.0
+    corrupt: Corrupt = "stop"
+
+    @property
+    def cache(self) -> Path | None:
+        """Folder of what is remembered."""
+        return None if self.cache_dir is None else Path(self.cache_dir)
+
+    @property
+    def shard_folder(self) -> ShardFolder | None:
+        """The prepared shards, where they are used."""
+        return None if self.shards is None else ShardFolder.open(self.shards, self.cache, self.shard_cache_gb)
+
+    def looked(self, listing: Listing, name: str) -> Listing:
+        """A look at pictures before a run: all there, content hashes, under `corrupt=skip` only those that decode."""
+        return looked_at(listing, name, self.cache, self.corrupt)
+
+
+class ListedID(IDSets, Stored):
+    """ID classes of a listing: few-shot draw from the training pictures, test pictures.
+
+    `manifests_dir`: where draws are kept as files, null for nowhere; `manifest`: a draw to use in place of one's own.
+    `keep_classes`: keys of the classes to use, null for all.
+    """
+
+    manifests_dir: Annotated[str | None, Field(exclude=True)] = None
+    manifest: Annotated[str | None, Field(exclude=True)] = None
+    keep_classes: list[str] | None = None
+
+    @abc.abstractmethod
+    def all_classes(self) -> Classes:
+        """Classes in label order, before `keep_classes`."""
+
+    @abc.abstractmethod
+    def list_train(self) -> Listing:
+        """All training pictures as they lie on the disk."""
+
+    @abc.abstractmethod
+    def list_test(self) -> Listing:
+        """All test pictures as they lie on the disk."""
+
+    def list_shifted(self) -> Mapping[str, Listing]:
+        """Covariate-shifted sets of the same classes; none by default."""
+        return {}
+
+    def classes(self) -> Classes:
+        """Classes of this benchmark in label order."""
+        found = self.all_classes()
+        return found if self.keep_classes is None else found.keep(self.keep_classes, "data.keep_classes")
+
+    def listing(self, set_name: str) -> Listing:
+        """Pictures of `train` or `test`: from shards where they are used, else from files."""
+        if (folder := self.shard_folder) is not None:
+            return folder.listing(set_name)
+        return self.list_train() if set_name == TRAIN else self.list_test()
+
+    def load(self, seed: int) -> IDPictures:
+        """Draw `num_shots` pictures of the training classes and list all test pictures."""
+        classes = self.classes()
+        trained = num_train_classes(len(classes.keys), self.class_fraction)
+        drawn = self._drawn(self.listing(TRAIN), classes.keys[:trained], seed)
+        train = self._images(drawn, f"{self.name}/{TRAIN}", classes)
+        test = self._images(self._of(self.listing(TEST), classes), f"{self.name}/{TEST}", classes)
+        refuse_empty_classes(test, classes)
+        shifted = {
+            name: self._images(self._of(listing, classes), f"{self.name}/{name}", classes)
+            for name, listing in self.list_shifted().items()
+        }
+        return IDPictures(classes.names, trained, train, test, shifted)
+
+    def _images(self, listing: Listing, name: str, classes: Classes) -> ImageSet:
+        looked = self.looked(listing, name)
+        images = looked.image_set(name, looked.labels(classes.keys))
+        return images._replace(dropped=len(listing) - len(looked))
+
+    def _of(self, listing: Listing, classes: Classes) -> Listing:
+        labels = listing.labels(classes.keys)
+        return listing if (labels >= 0).all() else listing.take(np.flatnonzero(labels >= 0))
+
+    def _drawn(self, listing: Listing, keys: tuple[str, ...], seed: int) -> Listing:
+        """The few-shot pictures: those of the manifest, else drawn now and kept as one."""
+        path = self._manifest_path(keys, seed)
+        if path is not None and (self.manifest is not None or path.is_file()):
+            return self._of_manifest(listing, manifests.read(path), path, keys)
+        pools = [(key, rows) for key, rows in listing.rows_by_class(keys)]
+        rows = np.array(few_shot.draw(listing.keys, pools, self.num_shots, seed, "data.keep_classes"), np.int64)
+        drawn = listing.take(rows)
+        if path is not None:
+            named = [drawn.classes[place] for place in drawn.class_of]
+            rows_of_file = tuple(zip(named, drawn.keys, strict=True))
+            manifests.write(path, manifests.Manifest(self.name, self.num_shots, seed, rows_of_file))
+        return drawn
+
+    def _manifest_path(self, keys: tuple[str, ...], seed: int) -> Path | None:
+        if self.manifest is not None:
+            return Path(self.manifest)
+        if self.manifests_dir is None:
+            return None
+        return Path(self.manifests_dir) / manifests.file_name(self.name, self.num_shots, seed, keys)
+
+    def _of_manifest(self, listing: Listing, drawn: manifests.Manifest, path: Path, keys: tuple[str, ...]) -> Listing:
+        known = set(keys)
+        rows_of_file = [(class_key, key) for class_key, key in drawn.pictures if class_key in known]
+        counts = dict.fromkeys(keys, 0)
+        for class_key, _ in rows_of_file:
+            counts[class_key] += 1
+        wrong = {class_key: count for class_key, count in counts.items() if count != self.num_shots}
+        if wrong:
+            class_key, count = next(iter(wrong.items()))
+            msg = (
+                f"The manifest {path} has {count} pictures of {class_key} and data.num_shots={self.num_shots}: set "
+                f"data.num_shots={drawn.num_shots}, or data.manifest=null to draw anew."
+            )
+            raise DataError(msg)
+        rows = listing.rows_of([key for _, key in rows_of_file])
+        if (rows < 0).any():
+            gone = [rows_of_file[int(place)][1] for place in np.flatnonzero(rows < 0)]
+            msg = (
+                f"{len(gone)} of {len(rows)} pictures of the manifest {path} are not in the training pictures of "
+                f"{self.name}, for example {gone[0]}: put them back, or delete the manifest to draw anew."
+            )
+            raise DataError(msg)
+        return listing.take(rows)
+
+    def sources(self) -> list[Source]:
+        """`train`, `test` and the shifted sets."""
+        keys = self.classes().keys
+        shots = Source(TRAIN, "train", lambda: self.listing(TRAIN), keys, at_least=self.num_shots)
+        test = Source(TEST, "test", lambda: self.listing(TEST), keys, at_least=1)
+        shifted = [
+            Source(name, "shifted", lambda listing=listing: listing, keys)  # type: ignore[misc]
+            for name, listing in self.list_shifted().items()
+        ]
+        return [shots, test, *shifted]
+
+
+class ListedOOD(OODSets, Stored):
+    """A group of OOD sets that are listings; `sets`: those to use, in the order of the table's columns."""
+
+    @abc.abstractmethod
+    def set_names(self) -> tuple[str, ...]:
+        """Names of the sets."""
+
+    @abc.abstractmethod
+    def list_set(self, name: str) -> Listing:
+        """Pictures of one set as they lie on the disk."""
+
+    def listing(self, name: str) -> Listing:
+        """Pictures of one set: from shards where they are used, else from files."""
+        folder = self.shard_folder
+        return self.list_set(name) if folder is None else folder.listing(f"ood/{name}")
+
+    def load(self) -> dict[str, ImageSet]:
+        """List the pictures of each set."""
+        return dict(self._load())
+
+    def _load(self) -> Iterator[tuple[str, ImageSet]]:
+        for name in self.set_names():
+            listing = self.listing(name)
+            if not len(listing):
+                msg = f"OOD set {name} has no picture: run negprompt data verify to see why."
+                raise DataError(msg)
+            looked = self.looked(listing, name)
+            images = looked.image_set(name, np.full(len(looked), -1, np.int64))
+            yield name, images._replace(dropped=len(listing) - len(looked))
+
+    def sources(self) -> list[Source]:
+        """All sets."""
+        return [
+            Source(name, "ood", lambda name=name: self.listing(name))  # type: ignore[misc]
+            for name in self.set_names()
+        ]
+
+
+def chosen(sets: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """OOD sets to use.
+
+    Raises:
+        ConfigError: an unknown one, or none.
+    """
+    if sets is None:
+        return known
+    if not sets:
+        msg = f"ood.sets=[] leaves no OOD set; allowed: {', '.join(known)}."
+        raise ConfigError(msg)
+    for name in sets:
+        if name not in known:
+            msg = f"ood.sets: unknown OOD set {name!r}; {nearest(name, known)}."
+            raise ConfigError(msg)
+    return tuple(sets)
+
+
+def refuse_empty_classes(images: ImageSet, classes: Classes) -> None:
+    """A class without test picture would look like a result.
+
+    Raises:
+        DataError: names the classes.
+    """
+    present = set(images.labels)
+    empty = [key for label, key in enumerate(classes.keys) if label not in present]
+    if empty:
+        shown = ", ".join(empty[:10]) + (", ..." if len(empty) > 10 else "")
+        msg = (
+            f"{images.name} has no picture of {len(empty)} of {len(classes.keys)} classes: {shown}. Put them back "
+            "(negprompt data verify lists what is missing), or leave these classes out (data.keep_classes)."
+        )
+        raise DataError(msg)

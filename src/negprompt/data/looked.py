@@ -1,0 +1,166 @@
+"""A look at the files of a set before a run: all there, content hashes, and on request whether each can be decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from negprompt.data.cache import read_arrays, write_arrays
+from negprompt.data.contents import Digests, Files
+from negprompt.data.listing import Listing
+from negprompt.data.transforms import decode
+from negprompt.errors import DataError
+from negprompt.ranks import rank
+
+log = logging.getLogger(__name__)
+
+Corrupt = Literal["stop", "skip"]
+Result = TypeVar("Result")
+
+_WAITING, _DECODING = 16, max(1, os.cpu_count() or 1)
+_WORTH_A_BAR = 2000
+UNKNOWN, READABLE, UNREADABLE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of N files: size and time of change (N, 2), content hashes (N, 32), readable or not (N,)."""
+
+    stat: npt.NDArray[np.int64]
+    known: Digests
+    readable: npt.NDArray[np.uint8]
+
+
+def looked_at(listing: Listing, name: str, cache_dir: Path | None, corrupt: Corrupt) -> Listing:
+    """The same pictures with their content hashes, under `corrupt="skip"` without those that cannot be decoded.
+
+    Files are read once; what was seen is remembered with their sizes and times of change.
+
+    Args:
+        listing: pictures in files; others are returned as they are.
+        name: of the set, for messages.
+        cache_dir: where to remember, None for nowhere.
+        corrupt: what a picture that cannot be decoded does.
+
+    Raises:
+        DataError: files are missing, or all pictures are corrupt.
+    """
+    files = listing.contents
+    if not isinstance(files, Files) or not len(files):
+        return listing
+    seen = _look(files, name, cache_dir, decoding=corrupt == "skip")
+    found = Listing(listing.keys, listing.classes, listing.class_of, Files(files.root, files.paths, seen.known))
+    if corrupt == "stop" or not (seen.readable == UNREADABLE).any():
+        return found
+    bad = np.flatnonzero(seen.readable == UNREADABLE)
+    if len(bad) == len(found):
+        msg = f"None of the {len(bad)} pictures of {name} can be decoded, for example {files.place(0)}."
+        raise DataError(msg)
+    for row in bad[:5]:
+        log.warning("left out: picture %r of %s (%s) cannot be decoded", listing.keys[int(row)], name, files.place(row))
+    log.warning("%s: %d of %d pictures cannot be decoded and are left out", name, len(bad), len(found))
+    return found.take(np.flatnonzero(seen.readable != UNREADABLE))
+
+
+def missing(files: Files) -> list[Path]:
+    """Those of the files that are not there."""
+    stat = _stat(files)
+    return [files.path(int(row)) for row in np.flatnonzero(stat[:, 0] < 0)]
+
+
+def _look(files: Files, name: str, cache_dir: Path | None, *, decoding: bool) -> _Seen:
+    stat = _stat(files)
+    if (stat[:, 0] < 0).any():
+        gone = np.flatnonzero(stat[:, 0] < 0)
+        msg = (
+            f"{len(gone)} of {len(files)} pictures of {name} are missing, for example {files.place(int(gone[0]))}: "
+            "put them back, or run negprompt data verify to see what else is."
+        )
+        raise DataError(msg)
+    entry = None if cache_dir is None else cache_dir / "seen" / f"{_key(files)}.npz"
+    seen = _remembered(entry, stat)
+    wanting = seen.readable == UNKNOWN if decoding else ~seen.known.any(axis=1)
+    rows = np.flatnonzero(wanting)
+    if not len(rows):
+        return seen
+
+    def look(row: int) -> tuple[bytes, int]:
+        encoded = files.read(row)
+        return hashlib.sha256(encoded).digest(), _is_readable(encoded) if decoding else UNKNOWN
+
+    text = f"{'checking' if decoding else 'hashing'} {name}"
+    results = _mapped(look, rows, text, _DECODING if decoding else _WAITING)
+    try:
+        for row, (digest, readable) in zip(rows, results, strict=True):
+            seen.known[row] = np.frombuffer(digest, np.uint8)
+            seen.readable[row] = max(readable, seen.readable[row])
+    finally:  # what was read so far is worth keeping, whatever ended it
+        if entry is not None:
+            write_arrays(entry, {"stat": stat, "known": seen.known, "readable": seen.readable})
+    return seen
+
+
+def _is_readable(encoded: bytes) -> int:
+    try:
+        decode(encoded, "", "")
+    except DataError:
+        return UNREADABLE
+    return READABLE
+
+
+def _remembered(entry: Path | None, stat: npt.NDArray[np.int64]) -> _Seen:
+    """What was seen of the files that have not changed since; zeros for the others."""
+    seen = _Seen(stat, np.zeros((len(stat), 32), np.uint8), np.zeros(len(stat), np.uint8))
+    arrays = None if entry is None else read_arrays(entry)
+    if arrays is not None and arrays["stat"].shape == stat.shape:
+        same = (arrays["stat"] == stat).all(axis=1)
+        seen.known[same] = arrays["known"][same]
+        seen.readable[same] = arrays["readable"][same]
+    return seen
+
+
+def _key(files: Files) -> str:
+    digest = hashlib.sha256(os.fsencode(files.root.absolute()))
+    for path in files.paths:
+        digest.update(b"\n" + path.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:24]
+
+
+def _stat(files: Files) -> npt.NDArray[np.int64]:
+    """Size and time of change (N, 2) of each file, -1 where there is none."""
+    prefix = os.fspath(files.root)
+
+    def one(path: str) -> tuple[int, int]:
+        try:
+            status = os.stat(os.path.join(prefix, path))  # noqa: PTH116, PTH118 -- a hundred thousand times
+        except OSError:
+            return -1, -1
+        return status.st_size, status.st_mtime_ns
+
+    with ThreadPoolExecutor(_WAITING) as pool:
+        found = list(pool.map(one, files.paths, chunksize=256))
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+def _mapped(
+    function: Callable[[int], Result], rows: Sequence[int] | npt.NDArray[np.int64], text: str, threads: int
+) -> Iterator[Result]:
+    """Results in order, made by threads a little ahead; long work has a progress bar."""
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = 64 * threads
+        places = [int(row) for row in rows]
+        chunks = (places[start : start + ahead] for start in range(0, len(places), ahead))
+        results = (result for chunk in chunks for result in pool.map(function, chunk))
+        yield from track(
+            results, text, total=len(places), transient=True, disable=rank() > 0 or len(places) < _WORTH_A_BAR
+        )
