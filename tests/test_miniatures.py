@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import tarfile
 from collections import Counter
 from collections.abc import Callable
-from importlib import resources
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from miniatures import (
+    CORRUPTIONS,
+    IMAGENET_R,
     TEXTURES,
+    TEXTURES_IN_IMAGENET,
+    TINY_IMAGENET,
     conventional,
+    csv_file,
     devkit_order,
+    empty,
+    folder,
     imagenet,
+    imglist_files,
+    not_a_picture,
+    ood_folder,
+    openood,
     picture,
+    resource,
+    tiny_imagenet,
+    truncate,
     validation_labels,
 )
-from PIL import Image
+from PIL import Image, ImageFile, UnidentifiedImageError
 from torchvision.datasets import DTD, ImageFolder
 from torchvision.datasets import imagenet as torchvision_imagenet
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
-FOLDER = Path(str(resources.files("negprompt.data"))) / "resources" / "imagenet"
-WORDNET_IDS = (FOLDER / "wordnet_ids.txt").read_text().split()
+WORDNET_IDS = list(resource("wordnet_ids.txt"))
 SOME = (WORDNET_IDS[0], WORDNET_IDS[207], WORDNET_IDS[999])
 
 
@@ -65,20 +80,24 @@ def test_pictures_of_a_class_are_nearer_to_each_other_than_to_another_class(tmp_
     assert between > 1.3 * within
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        *(lambda root, val=val: imagenet(root, val=val, wordnet_ids=SOME) for val in ("folders", "flat")),
-        *(lambda root, val=val: imagenet(root, val=val, wordnet_ids=SOME) for val in ("devkit", "kaggle")),
-        conventional,
-    ],
-)
-def test_a_tree_has_the_same_bytes_every_time(tmp_path, write: Callable[[Path], Path]):
+TREES: dict[str, Callable[[Path], Path]] = {
+    **{
+        f"imagenet-{val}": partial(imagenet, val=val, wordnet_ids=SOME)
+        for val in ("folders", "flat", "devkit", "kaggle")
+    },
+    **{tree.__name__: tree for tree in (conventional, tiny_imagenet, openood)},
+    **{tree.__name__: tree for tree in (folder, ood_folder, csv_file, imglist_files)},
+}
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_a_tree_has_the_same_bytes_every_time(tmp_path, tree):
+    write = TREES[tree]
     one, two = tmp_path / "deep" / "one", tmp_path / "two"
     assert write(one) == one
     assert digest(one) == digest(write(two))
-    bytes_of_pictures = [p.read_bytes() for s in ("*.JPEG", "*.jpg", "*.jpeg", "*.png") for p in files(one, s)]
-    assert len(set(bytes_of_pictures)) == len(bytes_of_pictures) > 0
+    contents = [path.read_bytes() for path in files(one) if path.suffix.lower() in IMG_EXTENSIONS]
+    assert len(set(contents)) == len(contents) > 0
 
 
 # --- ImageNet ------------------------------------------------------------------------------------------------------
@@ -171,3 +190,183 @@ def test_torchvision_reads_the_textures(tmp_path):
     parts = [DTD(str(tmp_path), split=split, partition=10) for split in ("train", "val", "test")]
     assert [len(part) for part in parts] == [47] * 3
     assert parts[0][0][0].mode == "RGB"
+
+
+# --- TinyImageNet --------------------------------------------------------------------------------------------------
+
+
+def test_tiny_imagenet(tmp_path):
+    tiny_imagenet(tmp_path, val_per_class=2)
+    root = tmp_path / "tiny-imagenet-200"
+    wordnet_ids = (root / "wnids.txt").read_text().splitlines()
+    assert len(set(wordnet_ids)) == 200
+    assert wordnet_ids != sorted(wordnet_ids)
+    assert set(wordnet_ids) <= set(WORDNET_IDS)
+    train = ImageFolder(str(root / "train"))
+    assert train.classes == sorted(wordnet_ids)
+    assert Counter(train.targets) == dict.fromkeys(range(200), 2)
+    assert train[0][0].size == (64, 64)
+    assert len((root / "train" / "n02124075" / "n02124075_boxes.txt").read_text().splitlines()) == 2
+    assert len(list((root / "test" / "images").iterdir())) == 6
+
+    rows = [line.split("\t") for line in (root / "val" / "val_annotations.txt").read_text().splitlines()]
+    assert {len(row) for row in rows} == {6}
+    assert Counter(row[1] for row in rows) == dict.fromkeys(wordnet_ids, 2)
+    assert {row[0] for row in rows} == {path.name for path in (root / "val" / "images").iterdir()}
+    words = dict(line.split("\t") for line in (root / "words.txt").read_text().splitlines())
+    assert len(words) > 1000
+    assert words["n02124075"] == "Egyptian Mau"
+
+
+def test_tiny_imagenet_begins_and_ends_as_the_archive():
+    assert TINY_IMAGENET[:2] == ("n02124075", "n04067472")
+    assert TINY_IMAGENET[-1] == "n02504458"
+    assert sorted(TINY_IMAGENET)[-1] == "n12267677"
+
+
+# --- OpenOOD v1.5 --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def openood_root(tmp_path_factory) -> Path:
+    return openood(tmp_path_factory.mktemp("openood"))
+
+
+def read_list(root: Path, name: str) -> dict[str, int]:
+    """The rows of one list, checked for the format."""
+    content = (root / "benchmark_imglist" / "imagenet" / f"{name}.txt").read_bytes()
+    assert b"\r" not in content
+    assert content.endswith(b"\n")
+    rows = [line.split(" ") for line in content.decode().splitlines()]
+    assert {len(row) for row in rows} == {2}
+    assert not any(path.startswith("/") for path, _ in rows)
+    listed = {path: int(label) for path, label in rows}
+    assert len(listed) == len(rows)
+    return listed
+
+
+def test_openood_lists_and_pictures_belong_together(openood_root):
+    lists = {path.stem: read_list(openood_root, path.stem) for path in files(openood_root / "benchmark_imglist")}
+    assert {name: len(rows) for name, rows in lists.items()} == {
+        "train_imagenet": 1000,
+        "val_imagenet": 1000,
+        "test_imagenet": 1000,
+        "val_openimage_o": 6,
+        "test_openimage_o": 12,
+        "test_ssb_hard": 12,
+        "test_ninco": 16,
+        "test_inaturalist": 10,
+        "test_textures": 43,
+        "test_imagenet_v2": 10,
+        "test_imagenet_c": 15,
+        "test_imagenet_r": 20,
+    }
+    folders = [openood_root / "images_largescale", openood_root / "images_classic"]
+    present = {path.relative_to(top).as_posix() for top in folders for path in files(top)}
+    listed = {path for rows in lists.values() for path in rows}
+    assert {path.split("/")[1] for path in present - listed} == set(TEXTURES_IN_IMAGENET)
+    assert not listed - present
+    assert all((folders[path.startswith("texture/")] / path).is_file() for path in listed)
+
+
+def test_openood_labels(openood_root):
+    for name in ("openimage_o", "ssb_hard", "ninco", "inaturalist", "textures"):
+        assert set(read_list(openood_root, f"test_{name}").values()) == {-1}
+    assert set(read_list(openood_root, "val_openimage_o").values()) == {-1}
+    for path, label in read_list(openood_root, "train_imagenet").items():
+        assert path.split("/")[2] == WORDNET_IDS[label]
+    for split in ("val", "test"):
+        rows = read_list(openood_root, f"{split}_imagenet")
+        assert sorted(rows.values()) == list(range(1000))
+        assert all(true_label(path) == label for path, label in rows.items())
+    rows = read_list(openood_root, "test_imagenet_c")
+    assert all(true_label(path) == label for path, label in rows.items())
+    assert {path.split("/")[1] for path in rows} == set(CORRUPTIONS)
+    for path, label in read_list(openood_root, "test_imagenet_v2").items():
+        assert path.split("/")[1] == str(label)
+    for path, label in read_list(openood_root, "test_imagenet_r").items():
+        assert path.split("/")[1] == WORDNET_IDS[label]
+    assert len(set(IMAGENET_R)) == 200
+    assert not {path.split("/")[1] for path in read_list(openood_root, "test_ssb_hard")} & set(WORDNET_IDS)
+
+
+def test_openood_shares_pictures_with_the_conventional_sets(openood_root, tmp_path):
+    conventional(tmp_path)
+    for ours, theirs in (("iNaturalist", "images_largescale/inaturalist"), ("dtd/images", "images_classic/texture")):
+        contents = {path.read_bytes() for path in files(openood_root / theirs)}
+        assert {path.read_bytes() for path in files(tmp_path / ours)} <= contents
+
+
+def test_openood_in_a_larger_scale(tmp_path):
+    openood(tmp_path, scale=2)
+    assert len(read_list(tmp_path, "test_imagenet")) == 2000
+    assert len(read_list(tmp_path, "test_textures")) == 86
+    assert len(read_list(tmp_path, "test_imagenet_r")) == 40
+    assert not read_list(tmp_path, "val_imagenet").keys() & read_list(tmp_path, "test_imagenet").keys()
+
+
+# --- a user's own pictures -----------------------------------------------------------------------------------------
+
+
+def test_own_folders_hold_modes_and_suffixes_of_all_kinds(tmp_path):
+    train = ImageFolder(str(folder(tmp_path) / "train"))
+    assert train.classes == ["cat", "dog_breed", "t-rex"]
+    assert len(train) == 12
+    assert len(ImageFolder(str(tmp_path / "test"))) == 6
+    modes = set()
+    for path, _ in train.samples:
+        with Image.open(path) as image:
+            modes.add(image.mode)
+    assert modes == {"RGB", "L", "P", "RGBA"}
+    assert len(ImageFolder(str(ood_folder(tmp_path / "ood")))) == 8
+    assert {path.suffix for path in files(tmp_path / "ood")} == {".jpg", ".png", ".jpeg", ".webp"}
+
+
+def test_csv_files(tmp_path):
+    csv_file(tmp_path)
+    listed = []
+    for name, count in (("dataset.csv", 18), ("ood.csv", 4)):
+        with (tmp_path / name).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == count
+        assert all((tmp_path / row["path"]).is_file() for row in rows)
+        listed += [row["path"] for row in rows]
+    assert len(set(listed)) == 22 == len(files(tmp_path / "pictures"))
+
+
+def test_imglist_files(tmp_path):
+    imglist_files(tmp_path)
+    counts = {}
+    for path in files(tmp_path / "lists"):
+        if path.stem != "class_names":
+            rows = [line.split(" ") for line in path.read_text().splitlines()]
+            assert all((tmp_path / "pictures" / picture_path).is_file() for picture_path, _ in rows)
+            counts[path.stem] = Counter(int(label) for _, label in rows)
+    assert counts == {
+        "train": {0: 4, 1: 4, 2: 4},
+        "test": {0: 2, 1: 2, 2: 2},
+        "nature": {-1: 2},
+        "textures": {-1: 2},
+    }
+
+
+# --- damage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_picture_opens_and_does_not_load(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    path = tmp_path / f"cat.{suffix}"
+    path.write_bytes(picture("cat", 1, kind=suffix.upper().replace("JPG", "JPEG")))
+    with Image.open(truncate(path)) as image:
+        assert image.width >= 40
+        with pytest.raises(OSError, match="truncated"):
+            image.load()
+
+
+@pytest.mark.parametrize("damage", [empty, not_a_picture])
+def test_damaged_files_are_no_pictures(tmp_path, damage):
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(picture("cat", 1))
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(damage(path))
