@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import abc
+import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from negprompt.data import few_shot
 from negprompt.data import manifest as manifests
-from negprompt.data.base import IDPictures, IDSets, OODSets, Source, num_train_classes
+from negprompt.data.base import Expected, IDPictures, IDSets, OODSets, Source, num_train_classes
 from negprompt.data.classes import Classes
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt, looked_at
@@ -77,9 +78,13 @@ class ListedID(IDSets, Stored):
     def list_test(self) -> Listing:
         """All test pictures as they lie on the disk."""
 
-    def list_shifted(self) -> Mapping[str, Listing]:
-        """Covariate-shifted sets of the same classes; none by default."""
-        return {}
+    def shifted_sets(self) -> tuple[str, ...]:
+        """Names of covariate-shifted sets of the same classes; none by default."""
+        return ()
+
+    def list_shifted(self, set_name: str) -> Listing:
+        """Pictures of one of them as they lie on the disk."""
+        raise AssertionError(set_name)
 
     def classes(self) -> Classes:
         """Classes of this benchmark in label order."""
@@ -87,10 +92,12 @@ class ListedID(IDSets, Stored):
         return found if self.keep_classes is None else found.keep(self.keep_classes, "data.keep_classes")
 
     def listing(self, set_name: str) -> Listing:
-        """Pictures of `train` or `test`: from shards where they are used, else from files."""
+        """Pictures of `train`, `test` or a shifted set: from shards where they are used, else from files."""
         if (folder := self.shard_folder) is not None:
             return folder.listing(set_name)
-        return self.list_train() if set_name == TRAIN else self.list_test()
+        if set_name == TRAIN:
+            return self.list_train()
+        return self.list_test() if set_name == TEST else self.list_shifted(set_name)
 
     def load(self, seed: int) -> IDPictures:
         """Draw `num_shots` pictures of the training classes and list all test pictures."""
@@ -101,8 +108,8 @@ class ListedID(IDSets, Stored):
         test = self._images(self._of(self.listing(TEST), classes), f"{self.name}/{TEST}", classes)
         refuse_empty_classes(test, classes)
         shifted = {
-            name: self._images(self._of(listing, classes), f"{self.name}/{name}", classes)
-            for name, listing in self.list_shifted().items()
+            name: self._images(self._of(self.listing(name), classes), f"{self.name}/{name}", classes)
+            for name in self.shifted_sets()
         }
         return IDPictures(classes.names, trained, train, test, shifted)
 
@@ -160,16 +167,28 @@ class ListedID(IDSets, Stored):
             raise DataError(msg)
         return listing.take(rows)
 
+    def known_classes(self) -> tuple[str, ...]:
+        """Class keys that may lie beside the used ones without being a mistake."""
+        return self.all_classes().keys
+
+    def expected(self, set_name: str) -> Expected:
+        """What the protocol counts in a set; nothing by default."""
+        del set_name
+        return Expected()
+
     def sources(self) -> list[Source]:
         """`train`, `test` and the shifted sets."""
-        keys = self.classes().keys
-        shots = Source(TRAIN, "train", lambda: self.listing(TRAIN), keys, at_least=self.num_shots)
-        test = Source(TEST, "test", lambda: self.listing(TEST), keys, at_least=1)
-        shifted = [
-            Source(name, "shifted", lambda listing=listing: listing, keys)  # type: ignore[misc]
-            for name, listing in self.list_shifted().items()
+        keys, known = self.classes().keys, self.known_classes()
+        return [
+            Source(name, side, functools.partial(self.listing, name), keys, known, self.expected(name), at_least)
+            for name, side, at_least in self._sides()
         ]
-        return [shots, test, *shifted]
+
+    def _sides(self) -> Iterator[tuple[str, Literal["train", "test", "shifted"], int]]:
+        yield TRAIN, "train", self.num_shots
+        yield TEST, "test", 1
+        for name in self.shifted_sets():
+            yield name, "shifted", 0
 
 
 class ListedOOD(OODSets, Stored):
@@ -202,10 +221,15 @@ class ListedOOD(OODSets, Stored):
             images = looked.image_set(name, np.full(len(looked), -1, np.int64))
             yield name, images._replace(dropped=len(listing) - len(looked))
 
+    def expected(self, set_name: str) -> Expected:
+        """What the protocol counts in a set; nothing by default."""
+        del set_name
+        return Expected()
+
     def sources(self) -> list[Source]:
         """All sets."""
         return [
-            Source(name, "ood", lambda name=name: self.listing(name))  # type: ignore[misc]
+            Source(name, "ood", functools.partial(self.listing, name), expected=self.expected(name))
             for name in self.set_names()
         ]
 

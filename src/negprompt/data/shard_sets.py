@@ -98,6 +98,10 @@ class ShardFolder:
         """Classes in label order."""
         return Classes(tuple(self.index["class_keys"]), tuple(self.index["class_names"]))
 
+    def set_names(self) -> tuple[str, ...]:
+        """Names of all sets."""
+        return tuple(self.index["sets"])
+
     def listing(self, set_name: str) -> Listing:
         """Pictures of one set, in the order that they had as files.
 
