@@ -79,7 +79,7 @@ class ImglistID(ListedID):
 class ImglistOOD(ListedOOD):
     """OOD pictures of image lists, one a set; labels in them are not looked at. `sets`: those to use, None for all."""
 
-    lists: Annotated[dict[str, str], Field(exclude=True)] = Field(default_factory=dict)
+    lists: Annotated[dict[str, str] | None, Field(exclude=True)] = None
     root: Annotated[str | None, Field(exclude=True)] = None
     sets: list[str] | None = None
 
@@ -87,7 +87,7 @@ class ImglistOOD(ListedOOD):
         """Refuse missing or damaged lists."""
         for name in self.set_names():
             if self.shards is None:
-                read_imglist(Path(self.lists[name]))
+                read_imglist(self._list(name))
 
     def set_names(self) -> tuple[str, ...]:
         """Sets in the order they were given in."""
@@ -102,5 +102,8 @@ class ImglistOOD(ListedOOD):
 
     def list_set(self, name: str) -> Listing:
         """Pictures of one list."""
-        path = Path(self.lists[name])
+        path = self._list(name)
         return of_rows(base(self.root, path), [(row, row, None) for row, _ in read_imglist(path)])
+
+    def _list(self, name: str) -> Path:
+        return Path((self.lists or {})[name])
