@@ -44,6 +44,11 @@ def decode(encoded: bytes, key: str, set_name: str) -> Image.Image:
         raise DataError(msg) from error
 
 
+def mode_of(encoded: bytes) -> str:
+    """Colour mode that a picture is saved in, as Pillow calls it: RGB, L, P, CMYK, I;16, ...; from its header."""
+    return str(_opened(encoded).mode)
+
+
 def _loaded(encoded: bytes) -> Image.Image:
     if not encoded:
         fault = "is empty (0 bytes)"

@@ -77,9 +77,9 @@ class ImageNetID(ListedID):
         whole = self.hard_split is None and self.keep_classes is None
         return Expected(NUM_TRAIN if whole and set_name == TRAIN else None, None, _GET)
 
-    def doubts(self) -> list[Problem]:
+    def doubts_of(self, set_name: str, listing: Listing) -> list[Problem]:
         """Labels of validation pictures that are not ILSVRC's."""
-        return label_doubts(self.listing(TEST), TEST)
+        return label_doubts(listing, TEST) if set_name == TEST else []
 
 
 class ImageNetOOD(ListedOOD):

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from negprompt.data import few_shot
 from negprompt.data import manifest as manifests
-from negprompt.data.base import Expected, IDPictures, IDSets, OODSets, Source, num_train_classes
+from negprompt.data.base import Expected, IDPictures, IDSets, OODSets, Problem, Source, num_train_classes
+from negprompt.data.checks import listing_problems, warn
 from negprompt.data.classes import Classes
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt, looked_at
@@ -103,17 +104,24 @@ class ListedID(IDSets, Stored):
         """Draw `num_shots` pictures of the training classes and list all test pictures."""
         classes = self.classes()
         trained = num_train_classes(len(classes.keys), self.class_fraction)
-        drawn = self._drawn(self.listing(TRAIN), classes.keys[:trained], seed)
-        train = self._images(drawn, f"{self.name}/{TRAIN}", classes)
-        test = self._images(self._of(self.listing(TEST), classes), f"{self.name}/{TEST}", classes)
+        drawn = self._drawn(self._checked(TRAIN), classes.keys[:trained], seed)
+        train = self._images(drawn, TRAIN, classes)
+        test = self._images(self._of(self._checked(TEST), classes), TEST, classes)
         refuse_empty_classes(test, classes)
         shifted = {
-            name: self._images(self._of(self.listing(name), classes), f"{self.name}/{name}", classes)
-            for name in self.shifted_sets()
+            name: self._images(self._of(self._checked(name), classes), name, classes) for name in self.shifted_sets()
         }
         return IDPictures(classes.names, trained, train, test, shifted)
 
-    def _images(self, listing: Listing, name: str, classes: Classes) -> ImageSet:
+    def _checked(self, set_name: str) -> Listing:
+        """The pictures of a set; what can be seen to be wrong with them is said, and the run goes on."""
+        listing = self.listing(set_name)
+        (source,) = (one for one in self.sources() if one.name == set_name)
+        warn([*listing_problems(source, listing), *self.doubts_of(set_name, listing)])
+        return listing
+
+    def _images(self, listing: Listing, set_name: str, classes: Classes) -> ImageSet:
+        name = f"{self.name}/{set_name}"
         looked = self.looked(listing, name)
         images = looked.image_set(name, looked.labels(classes.keys))
         return images._replace(dropped=len(listing) - len(looked))
@@ -176,6 +184,15 @@ class ListedID(IDSets, Stored):
         del set_name
         return Expected()
 
+    def doubts_of(self, set_name: str, listing: Listing) -> list[Problem]:
+        """What can be seen to be wrong with a listed set beyond counts; nothing by default."""
+        del set_name, listing
+        return []
+
+    def doubts(self) -> list[Problem]:
+        """Those of all sets."""
+        return [one for source in self.sources() for one in self.doubts_of(source.name, source.read())]
+
     def sources(self) -> list[Source]:
         """`train`, `test` and the shifted sets."""
         keys, known = self.classes().keys, self.known_classes()
@@ -217,6 +234,8 @@ class ListedOOD(OODSets, Stored):
             if not len(listing):
                 msg = f"OOD set {name} has no picture: run negprompt data verify to see why."
                 raise DataError(msg)
+            (source,) = (one for one in self.sources() if one.name == name)
+            warn(listing_problems(source, listing))
             looked = self.looked(listing, name)
             images = looked.image_set(name, np.full(len(looked), -1, np.int64))
             yield name, images._replace(dropped=len(listing) - len(looked))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -20,8 +19,6 @@ from negprompt.data.listing import Listing, of_rows
 from negprompt.data.own_tables import read_imglist
 from negprompt.data.tree import list_tree
 from negprompt.errors import DataError
-
-log = logging.getLogger(__name__)
 
 Part = Literal["test", "val"]
 _LISTS = "benchmark_imglist/imagenet"
@@ -63,7 +60,7 @@ class OpenOODFolder(NamedTuple):
     root: Path
 
     def rows(self, listed: ListFile) -> list[tuple[str, int]]:
-        """Rows of a list; says whether it is the protocol's own.
+        """Rows of a list.
 
         Raises:
             DataError: the list is missing or damaged.
@@ -72,10 +69,7 @@ class OpenOODFolder(NamedTuple):
         if not path.is_file():
             msg = f"The list {path} is missing: data.root must be OpenOOD's data folder. {_GET}"
             raise DataError(msg)
-        rows = read_imglist(path)
-        if hashlib.sha256(path.read_bytes()).hexdigest()[:16] != listed.sha256:
-            log.warning("%s: custom list of %d pictures (v1.5 has %d)", path.name, len(rows), listed.pictures)
-        return rows
+        return read_imglist(path)
 
     def is_own(self, listed: ListFile) -> bool:
         """Whether a list is OpenOOD v1.5's, byte by byte."""
@@ -153,14 +147,13 @@ class OpenOODID(ListedID):
         listed = ID_LISTS[self.part] if set_name == TEST else SHIFTED_LISTS[set_name]
         return Expected(listed.pictures, per_class, _GET)
 
-    def doubts(self) -> list[Problem]:
+    def doubts_of(self, set_name: str, listing: Listing) -> list[Problem]:
         """Validation pictures whose label is not ILSVRC's, and lists that are not the protocol's."""
-        found = label_doubts(self.listing(TEST), TEST)
-        if self.shards is not None:
+        found = label_doubts(listing, TEST) if set_name == TEST else []
+        if self.shards is not None or set_name == TRAIN:
             return found
-        opened = folder(self.root, self.data_root)
-        lists = {TEST: ID_LISTS[self.part], **{name: SHIFTED_LISTS[name] for name in self.shifted_sets()}}
-        return found + custom_lists(opened, lists)
+        listed = ID_LISTS[self.part] if set_name == TEST else SHIFTED_LISTS[set_name]
+        return found + custom_lists(folder(self.root, self.data_root), {set_name: listed})
 
 
 class OpenOOD(ListedOOD):
