@@ -113,7 +113,14 @@ def _set_table(sets: Iterable[SetReport]) -> Table:
         column.justify = "right"
     for one in sets:
         modes = ", ".join(f"{count} {mode}" for mode, count in sorted(one.modes.items()))
-        row = [one.name, one.side, f"{one.pictures:,}", f"{one.classes or ''}", f"{one.read:,}", f"{one.unreadable or ''}"]
+        row = [
+            one.name,
+            one.side,
+            f"{one.pictures:,}",
+            f"{one.classes or ''}",
+            f"{one.read:,}",
+            f"{one.unreadable or ''}",
+        ]
         table.add_row(*row, modes)
     return table
 

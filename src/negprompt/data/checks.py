@@ -1,4 +1,4 @@
-"""What can be seen of a set from its listing alone: counts, unknown classes, empty folders. Runs do this by themselves."""
+"""What can be seen of a set from its listing alone: counts, unknown classes, empty folders. Runs look by themselves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def _total(source: Source, listing: Listing) -> Iterable[Problem]:
     if not count:
         yield Problem(source.name, "no picture", expected.fix or "Put pictures there, or leave the set out.")
     elif expected.total is not None and count != expected.total:
-        what = f"{count:,} pictures, the protocol has {expected.total:,}: results cannot be compared with published ones"
+        what = (
+            f"{count:,} pictures, the protocol has {expected.total:,}: results cannot be compared with published ones"
+        )
         yield Problem(source.name, what, expected.fix)
 
 
@@ -65,7 +67,8 @@ def _unknown(source: Source, listing: Listing) -> Iterable[Problem]:
     known = {*(source.classes or ()), *source.known}
     unknown = [key for key in listing.classes if key not in known]
     if unknown:
-        what = f"{len(unknown)} class names are not in the list of classes: {_some(unknown)} ({nearest(unknown[0], known)})"
+        hint = nearest(unknown[0], known)
+        what = f"{len(unknown)} class names are not in the list of classes: {_some(unknown)} ({hint})"
         fix = "Rename the folder or label to the class it belongs to, or remove it: its pictures are not used."
         yield Problem(source.name, what, fix)
 

@@ -129,9 +129,7 @@ class FolderOOD(ListedOOD):
 
     def _folders(self) -> dict[str, Path]:
         if self.root is None:
-            msg = (
-                "ood=folder needs ood.root=<folder with one folder an OOD set>."
-            )
+            msg = "ood=folder needs ood.root=<folder with one folder an OOD set>."
             raise ConfigError(msg)
         root = Path(self.root)
         if not root.is_dir():

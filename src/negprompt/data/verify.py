@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from negprompt.data.base import IDSets, OODSets, Problem, Source
+from negprompt.data.base import Expected, IDSets, OODSets, Problem, Source
 from negprompt.data.checks import listing_problems
 from negprompt.data.contents import Contents
 from negprompt.data.decoding import decode, mode_of
@@ -86,6 +86,7 @@ def verify(
     ood_sets: OODSets,
     *,
     pictures: Literal["all", "draw", "none"],
+    counts: Literal["protocol", "any"],
     seed: int,
     folders: Sequence[Path],
     progress: Progress,
@@ -96,6 +97,7 @@ def verify(
         id_sets: settings of the ID sets.
         ood_sets: settings of the OOD sets.
         pictures: read and decode all pictures, of the training set only the few-shot draw of `seed`, or none.
+        counts: compare numbers of pictures with the protocol's, or take what is there.
         seed: of the draw.
         folders: that runs write into; each is tried.
         progress: wraps an iterable of a known length for a progress bar (iterable, text, total).
@@ -107,6 +109,8 @@ def verify(
         listing = _listing(source, problems)
         if listing is None:
             continue
+        if counts == "any":
+            source = source._replace(expected=Expected())
         problems += listing_problems(source, listing)
         if source.classes is not None:
             listing = listing.take(np.flatnonzero(listing.labels(source.classes) >= 0))
