@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,9 +22,10 @@ from negprompt.settings import Settings
 
 
 class Options(Settings):
-    """What is read."""
+    """What is read, and what numbers of pictures are compared with."""
 
     pictures: Literal["all", "draw", "none"]
+    counts: Literal["protocol", "any"]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -77,18 +79,21 @@ def _verify_data(config: dict[str, Any]) -> None:
     options, paths = _options(config), settings(Paths, config["paths"], "paths")
     folders = [Path(folder) for folder in (paths.cache_dir, paths.manifests_dir) if folder is not None]
     console = Console()
+    progress = functools.partial(track, console=console, transient=True, disable=not console.is_terminal)
     report = verify(
-        id_sets, ood_sets, pictures=options.pictures, seed=options.seed, folders=folders, progress=_progress
+        id_sets,
+        ood_sets,
+        pictures=options.pictures,
+        counts=options.counts,
+        seed=options.seed,
+        folders=folders,
+        progress=lambda items, text, total: progress(items, text, total=total),
     )
     _print(console, f"{id_sets.name} against {ood_sets.name}", report)
     if report.severe:
         msg = f"{len(report.severe)} problems with {id_sets.name}; they are listed above, each with what to do."
         raise DataError(msg)
     console.print("nothing wrong", highlight=False)
-
-
-def _progress(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
-    return track(items, text, total=total, transient=True)
 
 
 def _print(console: Console, title: str, report: Report) -> None:
