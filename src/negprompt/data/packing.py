@@ -121,11 +121,11 @@ class Packer:
                 archive.add(f"{stem}.cls", str(label).encode())
             archive.add(f"{stem}.json", json.dumps(self._fields(listing, row, label)).encode())
         archive.close()
-        columns = np.array([one[:3] for one in kept], np.int64).reshape(-1, 3).T
+        columns: npt.NDArray[np.int64] = np.array([one[:3] for one in kept], np.int64).reshape(-1, 3).T
         sha256 = np.frombuffer(b"".join(one[3] for one in kept), np.uint8).reshape(-1, 32)
         digest = np.frombuffer(archive.digest.digest(), np.uint8)
-        rows, offset, size = columns
-        return Packed(rows, offset, size, sha256, np.array(dropped, np.int64), archive.position, digest)
+        placed, offset, size = columns
+        return Packed(placed, offset, size, sha256, np.array(dropped, np.int64), archive.position, digest)
 
     def _picture(self, set_name: str, row: int) -> bytes | None:
         """Bytes of a picture; None for a corrupt one that is to be left out."""

@@ -9,7 +9,7 @@ import shlex
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,7 +113,7 @@ def expand(spec: str) -> list[str]:
     return names
 
 
-def chunks(url: str, size: int = 1 << 20) -> Iterator[bytes]:
+def chunks(url: str, size: int = 1 << 20) -> Generator[bytes, None, None]:
     """What a URL or `pipe:` command gives, piece by piece; closing the iterator ends the command.
 
     Raises:
