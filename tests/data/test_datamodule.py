@@ -8,8 +8,9 @@ from helpers import CLASS_NAMES, SPEC, image_set
 
 from negprompt.data.base import Augmentation
 from negprompt.data.datamodule import ImageDataset, OODDataModule, SequentialBatches
-from negprompt.data.transforms import decode, train_image
+from negprompt.data.decoding import decode
 from negprompt.data.transforms import test_image as pixels_of
+from negprompt.data.transforms import train_image
 from negprompt.training.sampler import EpochBatchSampler
 from negprompt.types import SampleIndex, Split
 

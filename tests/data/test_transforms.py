@@ -2,104 +2,47 @@
 
 from __future__ import annotations
 
-import io
 import random
 
 import numpy as np
 import open_clip
 import pytest
 import torch
-from helpers import SPEC, encoded, picture
+from helpers import SPEC, picture
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from negprompt.data.base import Augmentation
-from negprompt.data.transforms import _generator, crop_box, decode, normalised, train_image
+from negprompt.data.transforms import _generator, crop_box, normalised, train_image
 from negprompt.data.transforms import test_image as pixels_of
-from negprompt.errors import DataError
 from negprompt.types import ImageSpec, SampleIndex
-
-# --- decoding ------------------------------------------------------------------------------------------------------
-
-
-def png(image, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", **options)
-    return buffer.getvalue()
-
-
-def colour(encoded_image, place=(0, 0)):
-    image = decode(encoded_image, "key", "set")
-    assert image.mode == "RGB"
-    return image.getpixel(place)
-
-
-def test_lossless_pictures_come_back_pixel_for_pixel():
-    image = picture(0.3, 1)
-    assert np.array_equal(np.array(decode(encoded(image), "key", "set")), np.array(image))
-
-
-@pytest.mark.parametrize(
-    ("pixel", "expected"),
-    [((255, 0, 0, 255), (255, 0, 0)), ((255, 0, 0, 0), (255, 255, 255)), ((0, 0, 0, 128), (127, 127, 127))],
-)
-def test_transparent_pixels_lie_on_white(pixel, expected):
-    assert colour(png(Image.new("RGBA", (4, 4), pixel))) == expected
-
-
-def test_grey_pictures_have_three_equal_channels():
-    assert colour(png(Image.new("L", (4, 4), 77))) == (77, 77, 77)
-
-
-def test_grey_with_transparency_lies_on_white():
-    assert colour(png(Image.new("LA", (4, 4), (10, 0)))) == (255, 255, 255)
-
-
-def palette_picture():
-    image = Image.new("P", (4, 4), 1)
-    image.putpalette([0, 0, 0, 10, 20, 30])
-    return image
-
-
-def test_palette_pictures_show_their_colours():
-    assert colour(png(palette_picture())) == (10, 20, 30)
-
-
-def test_the_transparent_entry_of_a_palette_lies_on_white():
-    assert colour(png(palette_picture(), transparency=1)) == (255, 255, 255)
-
-
-def test_cmyk_pictures_become_rgb():
-    buffer = io.BytesIO()
-    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(buffer, "JPEG", quality=100)
-    red, green, blue = colour(buffer.getvalue())
-    assert red > 200
-    assert max(green, blue) < 80
-
-
-@pytest.mark.parametrize("damage", [b"", b"<html>not found</html>", encoded(picture(0.1, 1))[:60]])
-def test_a_corrupt_picture_is_named_with_its_set(damage):
-    with pytest.raises(DataError, match="Picture 'bell-3' of icons/train is corrupt"):
-        decode(damage, "bell-3", "icons/train")
-
-
-def test_a_png_that_ends_early_is_corrupt():
-    whole = png(picture(0.1, 1, (100, 100)))
-    with pytest.raises(DataError, match="is corrupt"):
-        decode(whole[: len(whole) // 2], "key", "set")
-
 
 # --- the test transform --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(32, 32), (36, 40), (97, 61), (20, 25), (5, 120)])
+@pytest.mark.parametrize(
+    "size", [(32, 32), (36, 40), (97, 61), (20, 25), (5, 120), (1, 1), (1, 1000), (1000, 1), (7, 699)]
+)
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_the_test_transform_is_open_clips_own(size, interpolation):
     spec = ImageSpec(32, SPEC.mean, SPEC.std, interpolation)
     theirs = open_clip.image_transform(32, is_train=False, mean=spec.mean, std=spec.std, interpolation=interpolation)
     image = picture(0.4, 2, size)
     assert float((pixels_of(image, spec) - theirs(image)).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("size", [(1, 10_001), (3, 1700), (1501, 7)])
+def test_long_strips_are_seen_as_open_clip_does_but_for_rounding(size):
+    theirs = open_clip.image_transform(32, is_train=False, mean=SPEC.mean, std=SPEC.std, interpolation="bicubic")
+    image = picture(0.4, 2, size)
+    assert float((pixels_of(image, SPEC) - theirs(image)).abs().max()) < 1.01 / 255 / min(SPEC.std)
+
+
+def test_the_middle_of_a_strip_is_seen_without_resizing_the_whole():
+    strip = Image.new("RGB", (20_000_001, 1), "red")  # 2.5 GB, 32 pixels high
+    strip.paste("blue", (10_000_000 - 4, 0, 10_000_000 + 5, 1))
+    assert torch.equal(pixels_of(strip, SPEC), pixels_of(Image.new("RGB", (1, 1), "blue"), SPEC))
 
 
 def test_pixels_are_normalised_per_channel():
@@ -167,6 +110,13 @@ def test_flips_happen_as_often_as_asked_for():
     assert bright_right(0.0) == 200
     assert bright_right(1.0) == 0
     assert 75 < bright_right(0.5) < 125
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1000, 1), (1, 1000)])
+def test_no_crop_fits_a_strip_so_that_its_middle_is_learnt(size):
+    image = Image.new("RGB", size, "red")
+    image.putpixel(((size[0] - 1) // 2, (size[1] - 1) // 2), (0, 0, 255))
+    assert torch.equal(augmented(image=image), pixels_of(Image.new("RGB", (1, 1), "blue"), SPEC))
 
 
 @pytest.mark.parametrize("size", [(40, 40), (30, 90), (90, 30), (1, 50), (3, 3)])

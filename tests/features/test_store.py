@@ -18,7 +18,7 @@ from helpers import SPEC
 
 from negprompt.data.base import Augmentation
 from negprompt.data.datamodule import ImageDataset
-from negprompt.data.transforms import decode
+from negprompt.data.decoding import decode
 from negprompt.errors import BackboneError, DataError, RunError
 from negprompt.features.key import View, folder_name
 from negprompt.types import SampleIndex

@@ -11,7 +11,7 @@ from helpers import QUIET, SHOTS, TinySettings, coop, request, scores, two_stage
 
 from negprompt import api
 from negprompt.data.base import Augmentation, load_split
-from negprompt.data.transforms import decode
+from negprompt.data.decoding import decode
 from negprompt.data.transforms import test_image as pixels_of
 from negprompt.errors import ConfigError
 from negprompt.features import store

@@ -31,12 +31,14 @@ GROUPS = ("backbone", "data", "ood", "method", *_SCORES, "features", "trainer", 
 
 
 class Paths(Settings):
-    """Folders of data, runs, the feature store and weights."""
+    """Folders of data, runs, the feature store, weights, what is remembered, and few-shot draws."""
 
     data_root: str
     runs_dir: str
     features_dir: str
     weights_dir: str | None
+    cache_dir: str | None
+    manifests_dir: str | None
 
 
 class Top(Settings):

@@ -9,16 +9,21 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from negprompt.cli import completion, stop
+from negprompt.cli.paths import data_set_named
 from negprompt.errors import nearest
 
 
 class Command(NamedTuple):
-    """A command: the module that runs it, what it does, one example; a command of commands has `parts`, by name."""
+    """A command: the module that runs it, what it does, one example; a command of commands has `parts`, by name.
+
+    `named`: its first word may be the name of a data set.
+    """
 
     module: str
     does: str
     example: str
     parts: Mapping[str, Command] = {}
+    named: bool = False
 
 
 COMMANDS = {
@@ -33,9 +38,13 @@ COMMANDS = {
     ),
     "data": Command(
         "",
-        "verify: look at every byte of the feature store",
-        "negprompt data verify",
-        {"verify": Command("negprompt.cli.data_verify", "look at every byte of the feature store", "")},
+        "list, verify or prepare data sets; verify alone looks at the feature store",
+        "negprompt data verify imagenet_1k",
+        {
+            "list": Command("negprompt.cli.data_list", "data sets: what, where from, whether they are here", ""),
+            "verify": Command("negprompt.cli.data_verify", "check a data set, or the feature store", "", named=True),
+            "prepare": Command("negprompt.cli.data_prepare", "write a data set as shards", "", named=True),
+        },
     ),
     "report": Command("negprompt.cli.report", "run folders to tables and figures", "negprompt report runs=runs/icons"),
     "completion": Command(
@@ -67,6 +76,8 @@ def main() -> None:
             given = f"unknown command '{name} {part}'" if part else f"{name} what?"
             sys.exit(_fail(f"{given}; {nearest(part, command.parts)}. Example: {command.example}"))
         name, command = f"{name} {part}", command.parts[part]
+    if command.named:
+        words = data_set_named(words)
     stop.end_on_sigterm()
     # Idle threads wait for some microseconds, then sleep: spinning for long takes the cores from other processes, and
     # sleeping at once makes the small steps of a training take twice the time (experiments/benchmarks/waiting.py).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from negprompt.errors import ConfigError
@@ -25,3 +26,19 @@ def conf_dir() -> Path:
 def options(group: str) -> list[str]:
     """Names of the yaml files of a group, none for what is no group of ours."""
     return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")) if group else []
+
+
+def data_set_named(words: Sequence[str]) -> list[str]:
+    """Overrides for a data set that is given by its bare name: with the OOD sets of that name, or ImageNet with those.
+
+    Example:
+        >>> data_set_named(["icons", "seed=2"]), data_set_named(["conventional"])
+        (['data=icons', 'ood=icons', 'seed=2'], ['data=imagenet_1k', 'ood=conventional'])
+    """
+    if not words or "=" in words[0] or words[0].startswith("-"):
+        return list(words)
+    name, *rest = words
+    given = {word.partition("=")[0] for word in rest}
+    data = "imagenet_1k" if name in options("ood") and name not in options("data") else name
+    overrides = {"data": data, "ood": name}
+    return [*(f"{key}={value}" for key, value in overrides.items() if key not in given), *rest]

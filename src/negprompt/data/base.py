@@ -54,23 +54,38 @@ class IDPictures(NamedTuple):
     shifted: Mapping[str, ImageSet] = MappingProxyType({})
 
 
+class Problem(NamedTuple):
+    """Something wrong with a set: what, and what to do. A problem that is not `severe` is a warning."""
+
+    set_name: str
+    what: str
+    fix: str
+    severe: bool = True
+
+
+class Expected(NamedTuple):
+    """What a protocol counts in a set, and where to get it: pictures, pictures a class, None where it does not say."""
+
+    total: int | None = None
+    per_class: int | None = None
+    fix: str = ""
+
+
 class Source(NamedTuple):
     """One set of a benchmark as it lies on the disk, for looking at it.
 
     `side`: what it is used for. `read` lists all its pictures, also those that no few-shot draw takes. `classes`: keys
-    that its classes may have, None where it has none. `total`, `per_class`: what the protocol counts, None where it
-    does not; `at_least`: pictures that a class needs. `fix`: what to do where
-    something is missing.
+    of the classes that are used, None where it has none; `known`: keys that may stand there without being used.
+    `expected`: what the protocol counts; `at_least`: pictures that a class needs.
     """
 
     name: str
     side: Literal["train", "test", "shifted", "ood"]
     read: Callable[[], Listing]
     classes: tuple[str, ...] | None = None
-    total: int | None = None
-    per_class: int | None = None
+    known: tuple[str, ...] = ()
+    expected: Expected = Expected()
     at_least: int = 0
-    fix: str = ""
 
 
 class IDSets(Settings):
@@ -103,6 +118,10 @@ class IDSets(Settings):
             for side, name, images in sides
         ]
 
+    def doubts(self) -> list[Problem]:
+        """What can be seen to be wrong without reading pictures, beyond counts; nothing by default."""
+        return []
+
 
 class OODSets(Settings):
     """A group of named OOD test sets."""
@@ -116,6 +135,10 @@ class OODSets(Settings):
     def sources(self) -> list[Source]:
         """Its sets as they lie on the disk, for `data verify` and `data prepare`; by default as a run loads them."""
         return [Source(name, "ood", functools.partial(in_memory, images, ())) for name, images in self.load().items()]
+
+    def doubts(self) -> list[Problem]:
+        """What can be seen to be wrong without reading pictures, beyond counts; nothing by default."""
+        return []
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Sets whose mean is reported under a name of its own (near, far); none by default."""

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from negprompt.data.base import Augmentation
 from negprompt.data.contents import Contents
-from negprompt.data.transforms import decode, normalised, test_pixels, train_pixels
+from negprompt.data.decoding import decode
+from negprompt.data.transforms import normalised, test_pixels, train_pixels
 from negprompt.ranks import rank, world_size
 from negprompt.types import Batch, ImageSet, ImageSpec, SampleIndex, Split
 

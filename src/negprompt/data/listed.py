@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import abc
+import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from negprompt.data import few_shot
 from negprompt.data import manifest as manifests
-from negprompt.data.base import IDPictures, IDSets, OODSets, Source, num_train_classes
+from negprompt.data.base import Expected, IDPictures, IDSets, OODSets, Problem, Source, num_train_classes
+from negprompt.data.checks import listing_problems, warn
 from negprompt.data.classes import Classes
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt, looked_at
@@ -77,9 +79,13 @@ class ListedID(IDSets, Stored):
     def list_test(self) -> Listing:
         """All test pictures as they lie on the disk."""
 
-    def list_shifted(self) -> Mapping[str, Listing]:
-        """Covariate-shifted sets of the same classes; none by default."""
-        return {}
+    def shifted_sets(self) -> tuple[str, ...]:
+        """Names of covariate-shifted sets of the same classes; none by default."""
+        return ()
+
+    def list_shifted(self, set_name: str) -> Listing:
+        """Pictures of one of them as they lie on the disk."""
+        raise AssertionError(set_name)
 
     def classes(self) -> Classes:
         """Classes of this benchmark in label order."""
@@ -87,26 +93,35 @@ class ListedID(IDSets, Stored):
         return found if self.keep_classes is None else found.keep(self.keep_classes, "data.keep_classes")
 
     def listing(self, set_name: str) -> Listing:
-        """Pictures of `train` or `test`: from shards where they are used, else from files."""
+        """Pictures of `train`, `test` or a shifted set: from shards where they are used, else from files."""
         if (folder := self.shard_folder) is not None:
             return folder.listing(set_name)
-        return self.list_train() if set_name == TRAIN else self.list_test()
+        if set_name == TRAIN:
+            return self.list_train()
+        return self.list_test() if set_name == TEST else self.list_shifted(set_name)
 
     def load(self, seed: int) -> IDPictures:
         """Draw `num_shots` pictures of the training classes and list all test pictures."""
         classes = self.classes()
         trained = num_train_classes(len(classes.keys), self.class_fraction)
-        drawn = self._drawn(self.listing(TRAIN), classes.keys[:trained], seed)
-        train = self._images(drawn, f"{self.name}/{TRAIN}", classes)
-        test = self._images(self._of(self.listing(TEST), classes), f"{self.name}/{TEST}", classes)
+        drawn = self._drawn(self._checked(TRAIN), classes.keys[:trained], seed)
+        train = self._images(drawn, TRAIN, classes)
+        test = self._images(self._of(self._checked(TEST), classes), TEST, classes)
         refuse_empty_classes(test, classes)
         shifted = {
-            name: self._images(self._of(listing, classes), f"{self.name}/{name}", classes)
-            for name, listing in self.list_shifted().items()
+            name: self._images(self._of(self._checked(name), classes), name, classes) for name in self.shifted_sets()
         }
         return IDPictures(classes.names, trained, train, test, shifted)
 
-    def _images(self, listing: Listing, name: str, classes: Classes) -> ImageSet:
+    def _checked(self, set_name: str) -> Listing:
+        """The pictures of a set; what can be seen to be wrong with them is said, and the run goes on."""
+        listing = self.listing(set_name)
+        (source,) = (one for one in self.sources() if one.name == set_name)
+        warn([*listing_problems(source, listing), *self.doubts_of(set_name, listing)])
+        return listing
+
+    def _images(self, listing: Listing, set_name: str, classes: Classes) -> ImageSet:
+        name = f"{self.name}/{set_name}"
         looked = self.looked(listing, name)
         images = looked.image_set(name, looked.labels(classes.keys))
         return images._replace(dropped=len(listing) - len(looked))
@@ -160,16 +175,37 @@ class ListedID(IDSets, Stored):
             raise DataError(msg)
         return listing.take(rows)
 
+    def known_classes(self) -> tuple[str, ...]:
+        """Class keys that may lie beside the used ones without being a mistake."""
+        return self.all_classes().keys
+
+    def expected(self, set_name: str) -> Expected:
+        """What the protocol counts in a set; nothing by default."""
+        del set_name
+        return Expected()
+
+    def doubts_of(self, set_name: str, listing: Listing) -> list[Problem]:
+        """What can be seen to be wrong with a listed set beyond counts; nothing by default."""
+        del set_name, listing
+        return []
+
+    def doubts(self) -> list[Problem]:
+        """Those of all sets."""
+        return [one for source in self.sources() for one in self.doubts_of(source.name, source.read())]
+
     def sources(self) -> list[Source]:
         """`train`, `test` and the shifted sets."""
-        keys = self.classes().keys
-        shots = Source(TRAIN, "train", lambda: self.listing(TRAIN), keys, at_least=self.num_shots)
-        test = Source(TEST, "test", lambda: self.listing(TEST), keys, at_least=1)
-        shifted = [
-            Source(name, "shifted", lambda listing=listing: listing, keys)  # type: ignore[misc]
-            for name, listing in self.list_shifted().items()
+        keys, known = self.classes().keys, self.known_classes()
+        return [
+            Source(name, side, functools.partial(self.listing, name), keys, known, self.expected(name), at_least)
+            for name, side, at_least in self._sides()
         ]
-        return [shots, test, *shifted]
+
+    def _sides(self) -> Iterator[tuple[str, Literal["train", "test", "shifted"], int]]:
+        yield TRAIN, "train", self.num_shots
+        yield TEST, "test", 1
+        for name in self.shifted_sets():
+            yield name, "shifted", 0
 
 
 class ListedOOD(OODSets, Stored):
@@ -198,14 +234,21 @@ class ListedOOD(OODSets, Stored):
             if not len(listing):
                 msg = f"OOD set {name} has no picture: run negprompt data verify to see why."
                 raise DataError(msg)
+            (source,) = (one for one in self.sources() if one.name == name)
+            warn(listing_problems(source, listing))
             looked = self.looked(listing, name)
             images = looked.image_set(name, np.full(len(looked), -1, np.int64))
             yield name, images._replace(dropped=len(listing) - len(looked))
 
+    def expected(self, set_name: str) -> Expected:
+        """What the protocol counts in a set; nothing by default."""
+        del set_name
+        return Expected()
+
     def sources(self) -> list[Source]:
         """All sets."""
         return [
-            Source(name, "ood", lambda name=name: self.listing(name))  # type: ignore[misc]
+            Source(name, "ood", functools.partial(self.listing, name), expected=self.expected(name))
             for name in self.set_names()
         ]
 

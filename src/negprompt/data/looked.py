@@ -17,8 +17,8 @@ from rich.progress import track
 
 from negprompt.data.cache import read_arrays, write_arrays
 from negprompt.data.contents import AlteredError, Contents, Digests, Files, Memory
+from negprompt.data.decoding import decode
 from negprompt.data.listing import Listing
-from negprompt.data.transforms import decode
 from negprompt.errors import DataError
 from negprompt.ranks import rank
 

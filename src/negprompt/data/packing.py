@@ -21,8 +21,8 @@ from PIL import Image
 from negprompt.data.cache import read_arrays
 from negprompt.data.classes import Classes
 from negprompt.data.contents import AlteredError
+from negprompt.data.decoding import decode
 from negprompt.data.listing import Listing
-from negprompt.data.transforms import decode
 from negprompt.data.tree import PICTURES
 from negprompt.errors import DataError
 from negprompt.runs.folder import atomic_write, explained, sync_folder

@@ -1,43 +1,23 @@
-"""Encoded picture -> normalised tensor. Augmentation is a function of (seed, epoch, index), never of global state."""
+"""Picture -> normalised tensor. Augmentation is a function of (seed, epoch, index), never of global state."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transform
 
 from negprompt.data.base import Augmentation
-from negprompt.errors import DataError
 from negprompt.types import ImageSpec, SampleIndex
 
 _MAX_CROP_TRIES = 10
+_LONGEST_STRIP = 100
 _LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
-
-
-def decode(encoded: bytes, key: str, set_name: str) -> Image.Image:
-    """Decode a picture to RGB, transparent pixels on white.
-
-    Raises:
-        DataError: the bytes are no picture or end too early; names the picture and its set.
-    """
-    try:
-        image: Image.Image = Image.open(io.BytesIO(encoded))
-        image.load()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        reason = "not a known format" if isinstance(error, UnidentifiedImageError) else error
-        msg = f"Picture {key!r} of {set_name} is corrupt ({reason}): replace or remove it."
-        raise DataError(msg) from error
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
 
 
 def test_image(image: Image.Image, spec: ImageSpec) -> Tensor:
@@ -56,7 +36,7 @@ def test_pixels(image: Image.Image, spec: ImageSpec) -> Tensor:
     """`test_image` before normalisation: (3, size, size) uint8."""
     if image.size != (spec.size, spec.size):
         interpolation = InterpolationMode(spec.interpolation)
-        image = transform.resize(image, [spec.size], interpolation=interpolation, antialias=True)
+        image = transform.resize(_middle(image), [spec.size], interpolation=interpolation, antialias=True)
         image = transform.center_crop(image, [spec.size, spec.size])
     return _pixels(image)
 
@@ -96,6 +76,15 @@ def crop_box(
             return top, left, crop_height, crop_width
     side = min(height, width)  # torchvision's fall-back for extreme shapes: the centre square
     return (height - side) // 2, (width - side) // 2, side, side
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Cut a long strip down towards its middle, all the centre crop shows: the rest, resized, could fill the memory."""
+    short, surplus = min(image.size), max(image.size) - _LONGEST_STRIP * min(image.size)
+    # In steps that leave the centre crop on the pixels, and its rounding, where they would be without the cut.
+    cut = max(surplus, 0) // (4 * short) * 2 * short
+    left, top = (cut, 0) if image.width > image.height else (0, cut)
+    return image.crop((left, top, image.width - left, image.height - top)) if cut else image
 
 
 def _pixels(image: Image.Image) -> Tensor:

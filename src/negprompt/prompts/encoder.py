@@ -16,6 +16,8 @@ from negprompt.ranks import world_size
 
 log = logging.getLogger(__name__)
 
+_SHOWN = 10
+
 
 class PromptEncoder:
     """Prompts of K class names in one layout, ready for any context vectors.
@@ -74,7 +76,9 @@ class PromptEncoder:
 def _warn_about_unknown_words(backbone: FrozenBackbone, class_names: Sequence[str]) -> None:
     unknown = [name for name in class_names if backbone.unknown_tokens(backbone.tokenize(name))]
     if unknown:
-        _warn_once(backbone.name, ", ".join(unknown))
+        some = ", ".join(unknown[:_SHOWN])
+        more = "" if len(unknown) <= _SHOWN else f" and {len(unknown) - _SHOWN} more"
+        _warn_once(backbone.name, some + more)
 
 
 @functools.cache
