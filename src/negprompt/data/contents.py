@@ -5,7 +5,9 @@ from __future__ import annotations
 import abc
 import errno
 import hashlib
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,6 +21,12 @@ Digests = npt.NDArray[np.uint8]
 """SHA-256 of each picture, (N, 32) uint8."""
 
 Rows = Sequence[int] | npt.NDArray[np.int64]
+
+_WAITING = 16  # threads that ask a disk, which on a network answers in milliseconds
+
+
+class AlteredError(DataError):
+    """A picture's bytes are not those that its index lists."""
 
 
 class Contents(Sequence[bytes]):
@@ -55,6 +63,14 @@ class Contents(Sequence[bytes]):
     def place(self, row: int) -> str:
         """Where a picture lies, for messages."""
 
+    @abc.abstractmethod
+    def stamps(self) -> npt.NDArray[np.int64]:
+        """Size and time of change (N, 2) of each picture, -1 where it is missing; nothing is read."""
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of where the pictures lie: names what is remembered of them."""
+
 
 class Memory(Contents):
     """Pictures in memory; `origin` says where they came from."""
@@ -78,6 +94,14 @@ class Memory(Contents):
     def place(self, row: int) -> str:
         """Origin and row."""
         return f"{self._origin}, number {row}"
+
+    def stamps(self) -> npt.NDArray[np.int64]:
+        """Sizes, which never change."""
+        return np.array([(len(one), 0) for one in self._encoded], np.int64).reshape(-1, 2)
+
+    def fingerprint(self) -> str:
+        """Hash of the pictures themselves."""
+        return hashlib.sha256(self._origin.encode() + digests(self).tobytes()).hexdigest()[:24]
 
 
 class Files(Contents):
@@ -118,6 +142,28 @@ class Files(Contents):
     def place(self, row: int) -> str:
         """The path."""
         return str(self.path(row))
+
+    def stamps(self) -> npt.NDArray[np.int64]:
+        """Size and time of change of each file."""
+        prefix = os.fspath(self.root)
+
+        def one(path: str) -> tuple[int, int]:
+            try:
+                status = os.stat(os.path.join(prefix, path))  # noqa: PTH116, PTH118 -- a hundred thousand times
+            except OSError:
+                return -1, -1
+            return status.st_size, status.st_mtime_ns
+
+        with ThreadPoolExecutor(_WAITING) as pool:
+            found = list(pool.map(one, self.paths, chunksize=256))
+        return np.array(found, np.int64).reshape(-1, 2)
+
+    def fingerprint(self) -> str:
+        """Hash of the folder and the paths."""
+        digest = hashlib.sha256(os.fsencode(self.root.absolute()))
+        for path in self.paths:
+            digest.update(b"\n" + path.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:24]
 
 
 def unreadable(path: Path, error: OSError) -> DataError:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from negprompt.data.base import Augmentation
+from negprompt.data.contents import Contents
 from negprompt.data.decoding import decode
 from negprompt.data.transforms import normalised, test_pixels, train_pixels
 from negprompt.ranks import rank, world_size
@@ -52,7 +53,7 @@ class ImageDataset(Dataset[Batch]):
     def decoded(self, rows: Sequence[int]) -> list[Image.Image]:
         """Pictures before any transform."""
         images = self._images
-        return [decode(images.encoded[row], images.keys[row], images.name) for row in rows]
+        return [decode(images.encoded[row], images.keys[row], _where(images, row)) for row in rows]
 
     def transformed(self, pictures: Sequence[Image.Image], where: Sequence[SampleIndex]) -> Tensor:
         """Decoded pictures of `where` -> (B, 3, H, W), normalised together, which costs less than one by one."""
@@ -62,6 +63,12 @@ class ImageDataset(Dataset[Batch]):
         if self._augmentation is None:
             return test_pixels(image, self._spec)
         return train_pixels(image, self._spec, self._augmentation, self._seed, where)
+
+
+def _where(images: ImageSet, row: int) -> str:
+    """Set and place of a picture, for the message on a corrupt one."""
+    encoded = images.encoded
+    return f"{images.name} ({encoded.place(row)})" if isinstance(encoded, Contents) else images.name
 
 
 class SequentialBatches(Sampler[list[SampleIndex]]):

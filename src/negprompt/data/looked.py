@@ -1,4 +1,4 @@
-"""A look at the files of a set before a run: all there, content hashes, and on request whether each can be decoded."""
+"""A look at the pictures of a set before a run: all there, content hashes, and on request which can be decoded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rich.progress import track
 
 from negprompt.data.cache import read_arrays, write_arrays
-from negprompt.data.contents import Digests, Files
+from negprompt.data.contents import AlteredError, Contents, Digests, Files, Memory
 from negprompt.data.decoding import decode
 from negprompt.data.listing import Listing
 from negprompt.errors import DataError
@@ -34,7 +34,7 @@ UNKNOWN, READABLE, UNREADABLE = 0, 1, 2
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is known of N files: size and time of change (N, 2), content hashes (N, 32), readable or not (N,)."""
+    """What is known of N pictures: size and time of change (N, 2), content hashes (N, 32), readable or not (N,)."""
 
     stat: npt.NDArray[np.int64]
     known: Digests
@@ -44,50 +44,53 @@ class _Seen:
 def looked_at(listing: Listing, name: str, cache_dir: Path | None, corrupt: Corrupt) -> Listing:
     """The same pictures with their content hashes, under `corrupt="skip"` without those that cannot be decoded.
 
-    Files are read once; what was seen is remembered with their sizes and times of change.
+    A picture is read once; what was seen is remembered with its size and time of change. Pictures in shards, whose
+    hashes are listed, are not read at all under `corrupt="stop"`.
 
     Args:
-        listing: pictures in files; others are returned as they are.
+        listing: pictures in files or shards; those in memory are returned as they are.
         name: of the set, for messages.
         cache_dir: where to remember, None for nowhere.
-        corrupt: what a picture that cannot be decoded does.
+        corrupt: what a picture does that cannot be decoded or is not the one that its index lists.
 
     Raises:
-        DataError: files are missing, or all pictures are corrupt.
+        DataError: pictures are missing, or all of them are corrupt.
     """
-    files = listing.contents
-    if not isinstance(files, Files) or not len(files):
+    contents = listing.contents
+    if isinstance(contents, Memory) or not len(contents) or (corrupt == "stop" and contents.known is not None):
         return listing
-    seen = _look(files, name, cache_dir, decoding=corrupt == "skip")
-    found = Listing(listing.keys, listing.classes, listing.class_of, Files(files.root, files.paths, seen.known))
+    seen = _look(contents, name, cache_dir, decoding=corrupt == "skip")
+    found = listing
+    if isinstance(contents, Files):
+        found = replace(listing, contents=Files(contents.root, contents.paths, seen.known))
     if corrupt == "stop" or not (seen.readable == UNREADABLE).any():
         return found
     bad = np.flatnonzero(seen.readable == UNREADABLE)
     if len(bad) == len(found):
-        msg = f"None of the {len(bad)} pictures of {name} can be decoded, for example {files.place(0)}."
+        msg = f"None of the {len(bad)} pictures of {name} can be decoded, for example {contents.place(0)}."
         raise DataError(msg)
-    for row in bad[:5]:
-        log.warning("left out: picture %r of %s (%s) cannot be decoded", listing.keys[int(row)], name, files.place(row))
+    for row in map(int, bad[:5]):
+        log.warning("left out: picture %r of %s (%s) cannot be decoded", listing.keys[row], name, contents.place(row))
     log.warning("%s: %d of %d pictures cannot be decoded and are left out", name, len(bad), len(found))
     return found.take(np.flatnonzero(seen.readable != UNREADABLE))
 
 
 def missing(files: Files) -> list[Path]:
     """Those of the files that are not there."""
-    stat = _stat(files)
+    stat = files.stamps()
     return [files.path(int(row)) for row in np.flatnonzero(stat[:, 0] < 0)]
 
 
-def _look(files: Files, name: str, cache_dir: Path | None, *, decoding: bool) -> _Seen:
-    stat = _stat(files)
+def _look(contents: Contents, name: str, cache_dir: Path | None, *, decoding: bool) -> _Seen:
+    stat = contents.stamps()
     if (stat[:, 0] < 0).any():
         gone = np.flatnonzero(stat[:, 0] < 0)
         msg = (
-            f"{len(gone)} of {len(files)} pictures of {name} are missing, for example {files.place(int(gone[0]))}: "
-            "put them back, or run negprompt data verify to see what else is."
+            f"{len(gone)} of {len(contents)} pictures of {name} are missing, for example "
+            f"{contents.place(int(gone[0]))}: put them back, or run negprompt data verify to see what else is."
         )
         raise DataError(msg)
-    entry = None if cache_dir is None else cache_dir / "seen" / f"{_key(files)}.npz"
+    entry = None if cache_dir is None else cache_dir / "seen" / f"{contents.fingerprint()}.npz"
     seen = _remembered(entry, stat)
     wanting = seen.readable == UNKNOWN if decoding else ~seen.known.any(axis=1)
     rows = np.flatnonzero(wanting)
@@ -95,7 +98,10 @@ def _look(files: Files, name: str, cache_dir: Path | None, *, decoding: bool) ->
         return seen
 
     def look(row: int) -> tuple[bytes, int]:
-        encoded = files.read(row)
+        try:
+            encoded = contents.read(row)
+        except AlteredError:
+            return bytes(32), UNREADABLE
         return hashlib.sha256(encoded).digest(), _is_readable(encoded) if decoding else UNKNOWN
 
     text = f"{'checking' if decoding else 'hashing'} {name}"
@@ -127,29 +133,6 @@ def _remembered(entry: Path | None, stat: npt.NDArray[np.int64]) -> _Seen:
         seen.known[same] = arrays["known"][same]
         seen.readable[same] = arrays["readable"][same]
     return seen
-
-
-def _key(files: Files) -> str:
-    digest = hashlib.sha256(os.fsencode(files.root.absolute()))
-    for path in files.paths:
-        digest.update(b"\n" + path.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:24]
-
-
-def _stat(files: Files) -> npt.NDArray[np.int64]:
-    """Size and time of change (N, 2) of each file, -1 where there is none."""
-    prefix = os.fspath(files.root)
-
-    def one(path: str) -> tuple[int, int]:
-        try:
-            status = os.stat(os.path.join(prefix, path))  # noqa: PTH116, PTH118 -- a hundred thousand times
-        except OSError:
-            return -1, -1
-        return status.st_size, status.st_mtime_ns
-
-    with ThreadPoolExecutor(_WAITING) as pool:
-        found = list(pool.map(one, files.paths, chunksize=256))
-    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def _mapped(

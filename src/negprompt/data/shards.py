@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 import tarfile
+import tempfile
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import webdataset
+from webdataset.shardlists import expand_urls
 
 from negprompt.errors import DataError
 
@@ -66,3 +71,90 @@ def _sample(path: Path, raw: dict[str, Any], image_extension: str) -> ShardSampl
             msg = f"Sample {key!r} of shard {path} has no .{extension} member: build the shard again."
             raise DataError(msg)
     return ShardSample(key, raw[image_extension], json.loads(raw["json"]))
+
+
+class TransferError(DataError):
+    """A URL or command that gave nothing, or not all; `status` is the command's exit code, 0 where it has none."""
+
+    status = 0
+
+
+_COMMANDS = {
+    # An error page is no shard (--fail), brackets are no pattern (--globoff), and a stalled server is left in a minute.
+    "http": "curl --fail --silent --show-error --location --globoff --connect-timeout 30 --retry 2 --speed-limit 1 "
+    "--speed-time 60",
+    "s3": "aws s3 cp --only-show-errors",
+    "gs": "gsutil cat",
+}
+_FIXES = {
+    6: "check the host's name and the network",
+    7: "check that the host answers",
+    22: "check the address and your right to read it",
+    126: "check the command's permissions",
+    127: "install that command",
+}
+
+
+def expand(spec: str) -> list[str]:
+    """Names that a specification in webdataset's words stands for: braces, `::` between several.
+
+    Raises:
+        DataError: braces that do not close.
+
+    Example:
+        >>> expand("https://host/train-{000..002}.tar")[1]
+        'https://host/train-001.tar'
+    """
+    try:
+        names: list[str] = expand_urls(spec)
+    except ValueError as error:
+        msg = f"The shards {spec!r} cannot be read as a pattern ({error}): write train-{{000000..000146}}.tar."
+        raise DataError(msg) from error
+    return names
+
+
+def chunks(url: str, size: int = 1 << 20) -> Generator[bytes, None, None]:
+    """What a URL or `pipe:` command gives, piece by piece; closing the iterator ends the command.
+
+    Raises:
+        TransferError: the command fails; names it, its exit code, what it said and the fix.
+    """
+    command = _command(url)
+    with tempfile.NamedTemporaryFile() as said:
+        # What a command says goes into our message: the terminal has a progress bar.
+        opened = url if command is None else f"pipe:( {command}\n) 2>{shlex.quote(said.name)}"
+        try:
+            stream = webdataset.gopen(opened, "rb")
+        except (OSError, ValueError, ImportError) as error:
+            msg = f"{url} cannot be opened ({error}): use a folder, http(s)://, s3://, gs:// or pipe:<command>."
+            raise TransferError(msg) from error
+        try:
+            while chunk := stream.read(size):
+                yield chunk
+            stream.close()
+        except OSError as error:
+            raise _failed(url, command, stream.proc.returncode, Path(said.name)) from error
+        finally:
+            stream.ignore_errors = True  # a command whose reader stops early fails, as it should
+            stream.close()
+
+
+def _command(url: str) -> str | None:
+    """The shell command that writes a URL's content, None for what webdataset opens by itself."""
+    scheme = url.partition(":")[0].lower()
+    if scheme == "pipe":
+        return url.partition(":")[2]
+    command = _COMMANDS.get("http" if scheme == "https" else scheme)
+    if command is None:
+        return None
+    return f"{command} {shlex.quote(url)}" + (" -" if scheme == "s3" else "")
+
+
+def _failed(url: str, command: str | None, status: int | None, said: Path) -> TransferError:
+    lines = [line.strip() for line in said.read_text(errors="replace").splitlines() if line.strip()]
+    program = re.split(r"\s", (command or "").strip(), maxsplit=1)[0]
+    fix = _FIXES.get(status or 0, "run the command in a shell to see why")
+    reason = f" ({lines[-1][:200]})" if lines else ""
+    error = TransferError(f"{url} cannot be fetched: {program} ended with exit code {status}{reason}; {fix}.")
+    error.status = status or 0
+    return error
