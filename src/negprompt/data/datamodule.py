@@ -96,7 +96,7 @@ class SequentialBatches(Sampler[list[SampleIndex]]):
 
 
 class OODDataModule(lightning.LightningDataModule):
-    """Loaders over pictures: shuffled and augmented for training, in order for tests (ID first, then each OOD set).
+    """Loaders over pictures: shuffled and augmented for training, in order for tests (that of `Split.test_sets`).
 
     Args:
         split: the loaded benchmark.
@@ -132,8 +132,8 @@ class OODDataModule(lightning.LightningDataModule):
         return self._loader(self._train_set, sampler)
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """ID test pictures, then each OOD set, in the order of `split.ood`."""
-        return [self._eval_loader(images) for images in (self.split.test, *self.split.ood.values())]
+        """ID test pictures, then each OOD set, then each shifted ID set, in the order of `split.test_sets()`."""
+        return [self._eval_loader(images) for images in self.split.test_sets().values()]
 
     def _eval_loader(self, images: ImageSet) -> DataLoader[Batch]:
         dataset = ImageDataset(images, self._spec)
