@@ -3,8 +3,8 @@
     python experiments/benchmarks/loading.py
 
 The decoder alone decodes and transforms pictures whose bytes are in memory, in loops on as many processes as the loader
-has workers. The loader also lists, reads, checks, collates and hands batches over. All run in turn, the first round warms
-up, ratios are the median of the others. Pictures are generated JPEGs of ImageNet's usual size (500 x 375, noise on
+has workers. The loader also reads, checks, collates and hands batches over. All run in turn, the first round warms up,
+ratios are the median of the others. Pictures are generated JPEGs of ImageNet's usual size (500 x 375, noise on
 gradients, about 90 kB). Writes `results/loading.md` and `.csv`.
 """
 
@@ -24,7 +24,6 @@ import torch
 from PIL import Image
 
 from negprompt.data.classes import Classes
-from negprompt.data.contents import Files
 from negprompt.data.datamodule import ImageDataset, SequentialBatches, batch_loader
 from negprompt.data.decoding import decode
 from negprompt.data.listing import Listing, by_folder
@@ -88,7 +87,7 @@ def _decode_part(part: int) -> int:
 def loader_seconds(images: ImageSet, workers: int) -> float:
     """Time of one pass of the test loader, after its processes have started (they stay from pass to pass)."""
     dataset = ImageDataset(images, SPEC)
-    loader = batch_loader(dataset, SequentialBatches(len(dataset), BATCH), workers)
+    loader = batch_loader(dataset, SequentialBatches(len(dataset), BATCH), workers, keep_workers=True)
     if workers:
         sum(len(batch["label"]) for batch in loader)
     start = time.perf_counter()
@@ -99,7 +98,9 @@ def loader_seconds(images: ImageSet, workers: int) -> float:
     return seconds
 
 
-def compare(sources: dict[str, ImageSet], encoded: Sequence[bytes], workers: int, rounds: int) -> list[dict[str, object]]:
+def compare(
+    sources: dict[str, ImageSet], encoded: Sequence[bytes], workers: int, rounds: int
+) -> list[dict[str, object]]:
     """Rows of the table for one number of workers."""
     _PARTS[:] = [encoded[part :: max(1, workers)] for part in range(max(1, workers))]
     pool = concurrent.futures.ProcessPoolExecutor(workers) if workers else None  # forked now, with their shares
@@ -135,12 +136,14 @@ def main() -> None:
         root, shards = Path(folder) / "files", Path(folder) / "shards"
         write_tree(root, given.pictures)
         listing = by_folder(list_tree(root))
-        prepare({"test": listing}, Classes(listing.classes, listing.classes), shards, name="bench", max_bytes=20_000_000)
+        prepare(
+            {"test": listing}, Classes(listing.classes, listing.classes), shards, name="bench", max_bytes=20_000_000
+        )
         sources = {
             "files": image_set(listing),
             "shards": image_set(ShardFolder.open(str(shards), None, 1.0).listing("test")),
         }
-        encoded = [Files(root, listing.contents.paths).read(row) for row in range(len(listing))]  # type: ignore[attr-defined]
+        encoded = list(listing.contents)
         measure = functools.partial(compare, sources, encoded, rounds=given.rounds)
         rows = [row for workers in given.workers for row in measure(workers)]
     notes = [
