@@ -130,7 +130,7 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
 
 
 def _workbench(request: Request) -> Workbench:
-    split = load_split(request.data, request.ood, request.seed)
+    split = ranks.zero_first(lambda: load_split(request.data, request.ood, request.seed))
     return Workbench(
         request.backbone,
         split,

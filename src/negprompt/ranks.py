@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import datetime
 import os
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -40,6 +41,16 @@ def of_rank_zero(value: Value) -> Value:
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
+
+
+def zero_first(make: Callable[[], Value]) -> Value:
+    """What each process makes for itself, after rank 0 did: where the first one leaves something that saves work."""
+    if rank() > 0:
+        barrier()
+    value = make()
+    if rank() == 0:
+        barrier()
+    return value
 
 
 def join(processes: int, *, on_gpu: bool) -> None:

@@ -46,7 +46,7 @@ def job(config: dict[str, Any]) -> None:
     """Fill the store and print what was there and what was computed."""
     parts = _parts(config)
     ranks.join(parts.trainer.devices, on_gpu=parts.trainer.on_cuda)
-    split = load_split(parts.data, parts.ood, parts.top.seed)
+    split = ranks.zero_first(lambda: load_split(parts.data, parts.ood, parts.top.seed))
     root = Path(parts.paths.features_dir)
     bench = Workbench(
         parts.backbone, split, parts.data.augmentation, parts.features, root, parts.trainer, parts.top.seed
