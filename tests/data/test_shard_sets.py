@@ -280,7 +280,7 @@ def test_a_corrupt_sample_stops_a_loader_and_is_named_with_shard_and_key(picture
     split = split_of(pictures, shards)
     dataset = ImageDataset(split.test, SPEC)
     with pytest.raises(DataError, match=rf"'{key}' in shard .*{shard}"):
-        list(DataLoader(dataset, batch_sampler=SequentialBatches(12, 4), collate_fn=_as_is, num_workers=1))
+        list(DataLoader(dataset, batch_sampler=SequentialBatches(12, 4), collate_fn=_as_is))
 
 
 def test_a_picture_that_cannot_be_decoded_is_named_with_shard_and_key(pictures, tmp_path):

@@ -110,11 +110,12 @@ class _Reader:
         self._file = file
         self._where = where
         self._label = label
-        self._archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 -- closed with its file
+        self._archive: tarfile.TarFile
         self.after = ""
 
     def samples(self) -> Iterator[_Sample]:
         """Files of one key that follow each other."""
+        self._archive = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 -- closed with its file
         seen: set[str] = set()
         sample = _Sample("", {})
         end = 0
