@@ -104,6 +104,7 @@ class ListedID(IDSets, Stored):
         """Draw `num_shots` pictures of the training classes and list all test pictures."""
         classes = self.classes()
         trained = num_train_classes(len(classes.keys), self.class_fraction)
+        self._refuse_other_draw(seed)
         drawn = self._drawn(self._checked(TRAIN), classes.keys[:trained], seed)
         train = self._images(drawn, TRAIN, classes)
         test = self._images(self._of(self._checked(TEST), classes), TEST, classes)
@@ -112,6 +113,17 @@ class ListedID(IDSets, Stored):
             name: self._images(self._of(self._checked(name), classes), name, classes) for name in self.shifted_sets()
         }
         return IDPictures(classes.names, trained, train, test, shifted)
+
+    def _refuse_other_draw(self, seed: int) -> None:
+        """Shards that hold one draw only serve no other."""
+        wanted = {"seed": seed, "num_shots": self.num_shots}
+        draw = None if self.shard_folder is None else self.shard_folder.draw
+        if draw is not None and draw != wanted:
+            msg = (
+                f"The training pictures in {self.shards} are the draw of {draw}, this run wants {wanted}: set seed and "
+                "data.num_shots to that, or prepare shards with train=all."
+            )
+            raise DataError(msg)
 
     def _checked(self, set_name: str) -> Listing:
         """The pictures of a set; what can be seen to be wrong with them is said, and the run goes on."""
