@@ -198,7 +198,7 @@ def test_a_shard_larger_than_the_cache_is_refused(server, tmp_path):
         ShardCache(tmp_path, 1000).fetch(f"{server.url}/{NAMES[0]}", "toys/one.tar", 10240)
 
 
-def test_readers_go_on_while_their_shards_are_removed_for_others(pictures, whole, server, tmp_path):
+def test_readers_go_on_while_their_shards_are_removed_for_others(pictures, whole, server, tmp_path, caplog):
     largest = max(path.stat().st_size for path in whole.glob("*.tar")) + (whole / "train.npz").stat().st_size
     listing = ShardFolder.open(server.url, tmp_path, 2.5 * largest / 10**9).listing("train")
     expected = list(listings(pictures)["train"].contents)
@@ -208,6 +208,7 @@ def test_readers_go_on_while_their_shards_are_removed_for_others(pictures, whole
     assert found == [expected[row] for row in rows]
     assert bytes_in(tmp_path) <= 2.5 * largest
     assert len([name for name in server.asked if name.endswith(".tar")]) > len(listing.contents.shards.files)
+    assert "is fetched again: raise data.shard_cache_gb" in caplog.text
 
 
 # --- failures ------------------------------------------------------------------------------------------------------
