@@ -76,7 +76,7 @@ def val_listing(tree: Tree, layout: Layout) -> Listing:
     else by Kaggle's csv, else by the list in the package.
 
     Raises:
-        DataError: a label file is damaged or lacks pictures.
+        DataError: a label file is damaged, or two pictures have the same file name.
     """
     label_of: Callable[[str], str | None] | None = None
     rows: list[tuple[str, str, str | None]] = []

@@ -185,6 +185,15 @@ class ListedID(IDSets, Stored):
                 f"{self.name}, for example {gone[0]}: put them back, or delete the manifest to draw anew."
             )
             raise DataError(msg)
+        place = {class_key: label for label, class_key in enumerate(keys)}
+        moved = np.flatnonzero(listing.labels(keys)[rows] != [place[class_key] for class_key, _ in rows_of_file])
+        if len(moved):
+            class_key, key = rows_of_file[int(moved[0])]
+            msg = (
+                f"{len(moved)} of {len(rows)} pictures of the manifest {path} have another class now, for example "
+                f"{key}, which was {class_key}: delete the manifest to draw anew, or set data.manifest=null."
+            )
+            raise DataError(msg)
         return listing.take(rows)
 
     def known_classes(self) -> tuple[str, ...]:
@@ -247,7 +256,7 @@ class ListedOOD(OODSets, Stored):
                 msg = f"OOD set {name} has no picture: run negprompt data verify to see why."
                 raise DataError(msg)
             (source,) = (one for one in self.sources() if one.name == name)
-            warn(listing_problems(source, listing))
+            warn([*listing_problems(source, listing), *self.doubts_of(name)])
             looked = self.looked(listing, name)
             images = looked.image_set(name, np.full(len(looked), -1, np.int64))
             yield name, images._replace(dropped=len(listing) - len(looked))
@@ -256,6 +265,15 @@ class ListedOOD(OODSets, Stored):
         """What the protocol counts in a set; nothing by default."""
         del set_name
         return Expected()
+
+    def doubts_of(self, set_name: str) -> list[Problem]:
+        """What can be seen to be wrong with a set beyond counts; nothing by default."""
+        del set_name
+        return []
+
+    def doubts(self) -> list[Problem]:
+        """Those of all sets."""
+        return [one for name in self.set_names() for one in self.doubts_of(name)]
 
     def sources(self) -> list[Source]:
         """All sets."""
