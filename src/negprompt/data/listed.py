@@ -17,6 +17,7 @@ from negprompt.data import manifest as manifests
 from negprompt.data.base import Expected, IDPictures, IDSets, OODSets, Problem, Source, num_train_classes
 from negprompt.data.checks import listing_problems, warn
 from negprompt.data.classes import Classes
+from negprompt.data.excerpt import excerpt
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt, looked_at
 from negprompt.data.shard_sets import ShardFolder
@@ -134,7 +135,8 @@ class ListedID(IDSets, Stored):
 
     def _images(self, listing: Listing, set_name: str, classes: Classes) -> ImageSet:
         name = f"{self.name}/{set_name}"
-        looked = self.looked(listing, name)
+        near = excerpt(listing, self.corrupt) if set_name == TRAIN else listing  # few pictures of many remote shards
+        looked = self.looked(near, name)
         images = looked.image_set(name, looked.labels(classes.keys))
         return images._replace(dropped=len(listing) - len(looked))
 

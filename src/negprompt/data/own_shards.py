@@ -94,14 +94,14 @@ class WebDatasetOOD(ListedOOD):
     `shards_of`: folder, pattern, URL or `pipe:` command by the name of the set; `sets`: those to use, None for all.
     """
 
-    shards_of: Annotated[dict[str, str], Field(exclude=True)] = Field(default_factory=dict)
+    shards_of: Annotated[dict[str, str] | None, Field(exclude=True)] = None
     sets: list[str] | None = None
 
     def check(self) -> None:
         """Refuse unknown sets and shards that are not there."""
         for name in self.set_names():
             if self.shards is None:
-                shards_of(self.shards_of[name], f"ood.shards_of.{name}")
+                shards_of((self.shards_of or {})[name], f"ood.shards_of.{name}")
 
     def hash_payload(self) -> dict[str, Any]:
         """All values that can change a result: of the shards, the names of the sets."""
@@ -112,7 +112,7 @@ class WebDatasetOOD(ListedOOD):
         if (shards := self.shard_folder) is not None:
             known = tuple(name.removeprefix("ood/") for name in shards.set_names() if name.startswith("ood/"))
         else:
-            known = tuple(self.shards_of)
+            known = tuple(self.shards_of or ())
         if not known:
             msg = "ood=webdataset needs ood.shards_of={<name of a set>: <folder, pattern or URL>}."
             raise ConfigError(msg)
@@ -120,7 +120,7 @@ class WebDatasetOOD(ListedOOD):
 
     def list_set(self, name: str) -> Listing:
         """Samples of one set."""
-        one = scanned(self.shards_of[name], f"ood.shards_of.{name}", None, self.cache, self.shard_cache_gb)
+        one = scanned((self.shards_of or {})[name], f"ood.shards_of.{name}", None, self.cache, self.shard_cache_gb)
         return listing_of(one, self.cache, self.shard_cache_gb)
 
 
