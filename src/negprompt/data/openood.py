@@ -21,8 +21,8 @@ from negprompt.data.tree import list_tree
 from negprompt.errors import DataError
 
 Part = Literal["test", "val"]
+ROOTS = ("images_largescale", "images_classic", "")
 _LISTS = "benchmark_imglist/imagenet"
-_ROOTS = ("images_largescale", "images_classic", "")
 _GET = "Get OpenOOD's benchmark_imglist.zip and the archive of the set (docs/data.md says where)."
 
 
@@ -91,7 +91,7 @@ class OpenOODFolder(NamedTuple):
 
     def _top(self, path: str) -> Path:
         """Folder that the paths of a list count from: that where its first picture lies, else the set's folder."""
-        tops = [self.root / name for name in _ROOTS]
+        tops = [self.root / name for name in ROOTS]
         places = [*((top, top / path) for top in tops), *((top, top / path.partition("/")[0]) for top in tops)]
         return next((top for top, place in places if place.exists()), tops[0])
 
