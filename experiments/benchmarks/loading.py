@@ -47,9 +47,9 @@ def photograph(rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def write_tree(root: Path, count: int) -> None:
+def write_tree(root: Path, count: int, seed: int = 0) -> None:
     """Class folders of 16 pictures."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for number in range(count):
         folder = root / f"class{number // 16:04d}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,9 +146,9 @@ def main() -> None:
         encoded = list(listing.contents)
         measure = functools.partial(compare, sources, encoded, rounds=given.rounds)
         rows = [row for workers in given.workers for row in measure(workers)]
+    kilobytes = np.mean([len(one) for one in encoded]) / 1000
     notes = [
-        f"{given.pictures} JPEGs of 500 x 375, {np.mean([len(one) for one in encoded]) / 1000:.0f} kB each, in batches of "
-        f"{BATCH}; everything in the page cache",
+        f"{given.pictures} JPEGs of 500 x 375, {kilobytes:.0f} kB each, in batches of {BATCH}; all in the page cache",
         "Ratios above 1 come from processes that work in a row: 1 is the decoder's own speed",
         "With workers, their start is not counted: they stay from pass to pass (persistent workers)",
     ]
