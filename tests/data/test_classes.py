@@ -14,7 +14,8 @@ KEYS = ("cat", "dog_breed", "t-rex")
 
 
 @pytest.mark.parametrize(
-    ("key", "name"), [("a__b", "a b"), ("_x_", "x"), ("t-rex", "t-rex"), ("___", "___"), ("schöne_Äpfel", "schöne Äpfel")]
+    ("key", "name"),
+    [("a__b", "a b"), ("_x_", "x"), ("t-rex", "t-rex"), ("___", "___"), ("schöne_Äpfel", "schöne Äpfel")],
 )
 def test_a_folder_name_reads_like_words(key, name):
     assert readable(key) == name
@@ -51,7 +52,11 @@ def test_two_classes_may_have_one_name(tmp_path):
         ("names.csv", b"key,name\ncat,kitty\n", r"has the columns key, name: its first line must be class,name"),
         ("names.csv", b"", r"has the columns none"),
         ("names.csv", b"class,name\n", r"has no name for class 'cat' \(3 of 3 classes lack one\); the file is empty"),
-        ("names.csv", b"class,name\ncat,kitty\ndog-breed,x\nt-rex,\n", r"no name for class 'dog_breed' \(2 of 3 .*dog-breed"),
+        (
+            "names.csv",
+            b"class,name\ncat,kitty\ndog-breed,x\nt-rex,\n",
+            r"no name for class 'dog_breed' \(2 of 3 .*dog-breed",
+        ),
         ("names.csv", b"class,name\ncat\n", r"no name for class 'cat'"),
     ],
 )

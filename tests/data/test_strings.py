@@ -11,7 +11,18 @@ import pytest
 from negprompt.data.strings import Strings
 from negprompt.errors import DataError
 
-NAMES = ["plain.jpg", "", "grün/Öl.png", "犬/柴.jpeg", "🦊", "a b\tc", "carriage\rreturn", "line\u2028separator", "é", "é"]
+NAMES = [
+    "plain.jpg",
+    "",
+    "grün/Öl.png",
+    "犬/柴.jpeg",
+    "🦊",
+    "a b\tc",
+    "carriage\rreturn",
+    "line\u2028separator",
+    "é",
+    "é",
+]
 
 
 def test_names_come_back_as_they_were():
@@ -23,8 +34,8 @@ def test_names_come_back_as_they_were():
 
 def test_a_name_that_is_not_utf8_is_the_same_file_afterwards(tmp_path):
     (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
-    (name,) = os.listdir(tmp_path)
-    (again,) = Strings.of([name])
+    (path,) = tmp_path.iterdir()
+    (again,) = Strings.of([path.name])
     assert (tmp_path / again).read_bytes() == b"x"
 
 
