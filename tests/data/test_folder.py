@@ -25,7 +25,7 @@ def root(tmp_path, source) -> Path:
     return Path(shutil.copytree(source, tmp_path / "data"))
 
 
-def settings(root: Path | None, **others) -> FolderID:
+def settings(root: Path | None, /, **others) -> FolderID:
     root = None if root is None else str(root)
     return FolderID(**{"name": "folder", "num_shots": 2, "root": root, **others})
 
@@ -34,7 +34,7 @@ def load(root: Path, seed=1, **others):
     return settings(root, **others).load(seed)
 
 
-def ood(root: Path, **others) -> FolderOOD:
+def ood(root: Path, /, **others) -> FolderOOD:
     return FolderOOD(name="folder", root=str(root), **others)
 
 
