@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -78,6 +79,8 @@ def _verify_data(config: dict[str, Any]) -> None:
     id_sets, ood_sets = _sets(config)
     options, paths = _options(config), settings(Paths, config["paths"], "paths")
     kept = {"paths.cache_dir": paths.cache_dir, "paths.manifests_dir": paths.manifests_dir}
+    # A cache that cannot be written is in the report; said again at each listing it would bury it.
+    logging.getLogger("negprompt.data.cache").setLevel(logging.ERROR)
     report = verify(
         id_sets,
         ood_sets,

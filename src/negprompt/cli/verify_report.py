@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from negprompt.data.base import Problem
+from negprompt.data.overlaps import EQUALS
 from negprompt.data.verify import Report, SetReport
 from negprompt.data.wording import counted
 
@@ -74,21 +75,31 @@ def _lines(problems: Sequence[Problem], width: int) -> Iterator[Text]:
         colon = ":" if problem.examples else ""
         yield from _wrapped(f"{mark}: ", style, f"{problem.what}{colon}", width)
         for example in problem.examples:
-            yield from _wrapped("", "", example, width)
+            yield from _example(example, width)
     if problems[0].fix:
         yield from _wrapped("fix: ", "green", problems[0].fix, width)
 
 
 def _wrapped(mark: str, style: str, text: str, width: int) -> Iterator[Text]:
-    first = _INDENT + mark if mark else _DEEPER
+    first = _INDENT + mark
     lines = textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=_DEEPER, break_long_words=False, break_on_hyphens=False
     )
     for place, line in enumerate(lines):
         shown = Text(line)
-        if mark and not place:
+        if not place:
             shown.stylize(style, len(_INDENT), len(first))
         yield shown
+
+
+def _example(text: str, width: int) -> Iterator[Text]:
+    """A path, or two that are equal: side by side or one below the other."""
+    if len(_DEEPER + text) <= width:
+        yield Text(_DEEPER + text)
+        return
+    one, *other = text.split(EQUALS, 1)
+    yield Text(_DEEPER + one)
+    yield from (Text(f"{_DEEPER}{EQUALS.lstrip()}{path}") for path in other)
 
 
 def _table(sets: Sequence[SetReport], console: Console) -> Table:

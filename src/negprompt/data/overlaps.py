@@ -16,6 +16,8 @@ from negprompt.data.wording import counted, few, some
 
 _MOST_PAIRS = 5_000_000_000  # about two minutes of comparing hashes on one core
 _SHOWN = 3
+EQUALS = " = "
+"""Between two places of one picture."""
 
 
 class Overlap(NamedTuple):
@@ -138,7 +140,7 @@ def _is(count: int) -> str:
 
 
 def _pairs(left: Sightings, right: Sightings, pairs: npt.NDArray[np.int64], total: int) -> tuple[str, ...]:
-    shown = [f"{_place(right, other)} = {_place(left, one)}" for one, other in pairs[:_SHOWN].tolist()]
+    shown = [f"{_place(right, other)}{EQUALS}{_place(left, one)}" for one, other in pairs[:_SHOWN].tolist()]
     return few(shown, total)
 
 
@@ -147,5 +149,5 @@ def _place(seen: Sightings, row: int) -> str:
 
 
 def _examples(seen: Sightings, groups: Sequence[npt.NDArray[np.int64]], total: int) -> tuple[str, ...]:
-    shown = [f"{_place(seen, int(rows[1]))} = {_place(seen, int(rows[0]))}" for rows in groups[:_SHOWN]]
+    shown = [f"{_place(seen, int(rows[1]))}{EQUALS}{_place(seen, int(rows[0]))}" for rows in groups[:_SHOWN]]
     return few(shown, total)

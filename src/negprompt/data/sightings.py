@@ -20,6 +20,7 @@ from negprompt.data.decoding import decode, mode_of
 from negprompt.data.duplicates import HASH_WORDS, perceptual_hash
 from negprompt.data.listing import Listing
 from negprompt.data.wording import few
+from negprompt.errors import NegPromptError
 
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Wraps an iterable of a known length for a progress bar: (iterable, text, total)."""
@@ -155,6 +156,8 @@ def _fault(error: Exception) -> str:
         return _MISSING
     if isinstance(cause, OSError) and cause.errno and cause.errno != errno.ENOENT:
         return f"{_UNREAD} ({cause.strerror})"
+    if not isinstance(error, NegPromptError):
+        return f"cannot be used ({type(error).__name__}: {error})"
     text = str(error).removeprefix("Picture '' of  ").removesuffix(".")
     text = text.rpartition(": ")[0] or text
     return text if text.partition(" ")[0] in (*_PLURAL, "cannot") else f"cannot be used ({text})"

@@ -90,8 +90,7 @@ def verify(
         ConfigError: a setting of the sets has a wrong value.
     """
     look = _Look(wanted or Wanted(), progress)
-    look.at(id_sets)
-    look.at(ood_sets)
+    look.at(id_sets, ood_sets)
     shared = overlap_problems(list(overlaps(look.seen, look.draw, progress)))
     return Report(tuple(look.reports), (*look.problems, *shared, *_folder_problems(folders or {})))
 
@@ -107,14 +106,18 @@ class _Look:
         self._wanted = wanted
         self._progress = progress
 
-    def at(self, sets: IDSets | OODSets) -> None:
+    def at(self, *benchmark: IDSets | OODSets) -> None:
+        """List all sets before any picture is read: that takes hours, and what is seen at once is said at once."""
+        listed = [(sets, *found) for sets in benchmark for found in self._listed(sets)]
+        for sets, source, listing in listed:
+            self._at_set(sets, source, listing)
+
+    def _listed(self, sets: IDSets | OODSets) -> list[tuple[Source, Listing]]:
         none: list[Source] = []
-        for source in self._tried(sets.name, sets.sources, none):
-            listing = self._tried(source.name, source.read, None)
-            if listing is not None:
-                self._at_set(sets, source, listing)
+        listings = [(one, self._tried(one.name, one.read, None)) for one in self._tried(sets.name, sets.sources, none)]
         if not isinstance(sets, ListedID):  # whose doubts are looked at set by set, so that one missing set hides none
             self.problems += self._tried(sets.name, sets.doubts, [])
+        return [(source, listing) for source, listing in listings if listing is not None]
 
     def _at_set(self, sets: IDSets | OODSets, source: Source, listing: Listing) -> None:
         if self._wanted.counts == "any":
