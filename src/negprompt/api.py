@@ -18,7 +18,7 @@ from negprompt import ranks
 from negprompt.data.base import load_split
 from negprompt.errors import NegPromptError
 from negprompt.evaluation.module import PromptEvaluation
-from negprompt.evaluation.results import run_metrics, scores_npz
+from negprompt.evaluation.results import by_side, run_metrics, scores_npz
 from negprompt.features.workbench import Workbench
 from negprompt.methods.base import PromptLearning
 from negprompt.prompts import bundle as bundles
@@ -219,21 +219,20 @@ def _evaluate(request: Request, bench: Workbench, bundle: PromptBundle, folder: 
     """Run the test loop and write scores.npz, metrics.json and the histograms of the first score."""
     split, scores = bench.split, request.chosen_scores()
     functions = {name: score.function for name, score in scores.items()}
-    module = PromptEvaluation(bench.backbone, bundle, split.class_names, functions, ["id", *split.ood])
+    module = PromptEvaluation(bench.backbone, bundle, split.class_names, functions, list(split.test_sets()))
     data = bench.test_datamodule()
     with interruptible():
         run_trainer(request.trainer).test(module, data, verbose=False)
-    records = module.records()
-    id_record = records.pop("id")
-    folder.write_bytes("scores.npz", scores_npz(id_record, records, list(scores), split))
-    metrics = run_metrics(id_record, records, list(scores), split, bundle)
+    id_record, ood, shifted = by_side(module.records())
+    folder.write_bytes("scores.npz", scores_npz(id_record, ood, list(scores), split, shifted))
+    metrics = run_metrics(id_record, ood, list(scores), split, bundle, shifted)
     folder.write_json("metrics.json", metrics)
     if not folder.writes:
         return metrics
     headline = next(iter(scores))
     score_histograms(
         id_record.scores[:, 0].numpy(),
-        {name: record.scores[:, 0].numpy() for name, record in records.items()},
+        {name: record.scores[:, 0].numpy() for name, record in ood.items()},
         headline,
         folder.path / "figures" / f"{headline}_histograms.png",
     )

@@ -132,3 +132,14 @@ class Split(NamedTuple):
     def dropped(self) -> int:
         """Pictures that were left out because they cannot be decoded."""
         return sum(one.dropped for one in (self.train, self.test, *self.shifted.values(), *self.ood.values()))
+
+    def test_sets(self) -> dict[str, ImageSet]:
+        """What the test loop runs over, in its order: `id`, `ood/<set>`, `shifted/<set>`.
+
+        A shifted set may have no picture of the classes that are used; it then adds nothing and is left out.
+        """
+        return {
+            "id": self.test,
+            **{f"ood/{name}": images for name, images in self.ood.items()},
+            **{f"shifted/{name}": images for name, images in self.shifted.items() if len(images.keys) > 0},
+        }

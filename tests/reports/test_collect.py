@@ -178,3 +178,51 @@ def test_settings_part_into_shared_and_differing_ones() -> None:
     # CoOp has no negatives: that makes no column.
     assert shared == {"backbone": "tiny_rn", "shots": "8", "negatives": "2", "seeds": "1"}
     assert differing == {"classes": ["100 %", "10 %"]}
+
+
+# means over groups, shifted ID sets
+
+
+def with_groups(**changes: Any) -> dict[str, Any]:
+    """`near` is a set here as in `icons`; `all` is a mean over sets."""
+    content = metrics(**changes)
+    values = content["scores"]["mcm"]
+    content["scores"] = {"mcm": {"near": values["near"], "flags": values["flags"], "all": values["mean"], **values}}
+    return content | {"groups": {"all": list(SETS)}}
+
+
+def with_shifted(**changes: Any) -> dict[str, Any]:
+    content = metrics(**changes)
+    enlarged = metrics(auroc=0.6)["scores"]
+    spectrum = {"sets": {"sketch": {"accuracy": 0.5, "n": 4}}, "id_accuracy": 0.6, "n_id": 24, "scores": enlarged}
+    return content | {"full_spectrum": spectrum}
+
+
+def test_a_group_is_a_mean_and_not_an_ood_set() -> None:
+    (row,) = summary([with_groups(), with_groups(seed=2)])
+    assert row.ood_sets == SETS
+    assert row.groups == ("all",)
+    assert list(row.auroc) == [*SETS, "all", "mean"]
+    assert row.auroc["all"] == row.auroc["mean"]
+
+
+def test_runs_with_and_without_groups_stand_in_rows_of_their_own() -> None:
+    assert [row.groups for row in summary([with_groups(), metrics(2)])] == [("all",), ()]
+
+
+def test_a_full_spectrum_is_a_benchmark_of_its_own_after_the_others() -> None:
+    rows = summary([with_shifted(seed=1), metrics(2), with_shifted(seed=3)])
+    assert [(row.benchmark, row.seeds) for row in rows] == [
+        ("icons", (1, 2, 3)),
+        ("icons (full spectrum)", (1, 3)),
+    ]
+    assert rows[1].auroc["mean"].mean == pytest.approx(0.6, abs=1e-12)
+    assert rows[1].id_accuracy.mean == pytest.approx(0.6, abs=1e-12)
+
+
+def test_a_run_may_stand_beside_the_same_run_on_more_shifted_sets() -> None:
+    rows = [metrics(1, split_sha256="e" * 64), with_shifted(seed=1)]
+    check_comparable(rows)
+    assert [row.seeds for row in summary(rows)] == [(1,), (1,)]
+    with pytest.raises(RunError, match="seed 1"):
+        summary([*rows, with_shifted(seed=1)])

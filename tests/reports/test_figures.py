@@ -117,6 +117,13 @@ def test_bars_show_means_from_their_start_and_spread_as_error_bars(drawn: list[F
     assert [label.get_text() for label in left.get_yticklabels()] == ["coop: mcm", "zero_shot: mcm"]
 
 
+def test_bars_are_means_over_ood_sets_and_name_no_group_among_them(drawn: list[Figure]) -> None:
+    values = {name: Statistic(area, None) for name, area in (("one", 0.7), ("far", 0.6), ("mean", 0.7))}
+    figures.comparison_bars([ROWS[0]._replace(auroc=values, fpr95=values, groups=("far",))], "unused.png")
+    assert [axes.get_xlabel() for axes in drawn[0].axes] == ["mean over one; 50 is chance", "mean over one"]
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["70.0"]
+
+
 def test_bars_of_several_benchmarks_stand_in_one_png(tmp_path: Path) -> None:
     path = tmp_path / "bars.png"
     figures.comparison_bars([*ROWS, ROWS[0]._replace(benchmark="icons_hard_1", class_fraction=0.1)], path)

@@ -90,6 +90,25 @@ def test_four_ood_sets_with_spread_fit_eighty_columns_without_a_cut_number() -> 
     assert "…" not in "".join(lines)
 
 
+def test_many_sets_are_cut_in_tables_that_repeat_what_a_row_is() -> None:
+    names = ("ssb_hard", "ninco", "inaturalist", "textures", "openimage_o", "near", "far", "mean")
+    values = {name: Statistic(0.8771, 0.0123) for name in names}
+    lines = rendered(summary_tables([row("coop", 0, 0, auroc=values, fpr95=values, groups=("near", "far"))])[0])
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("87.7±1.2") for line in lines) == 16
+    assert sum(line.strip().startswith("coop") for line in lines) == 2
+    assert "…" not in "".join(lines)
+
+
+def test_means_over_groups_stand_before_the_mean_in_every_format() -> None:
+    values = {name: Statistic(0.8, None) for name in ("far", "one", "mean")}
+    rows = [row("coop", 0, 0, std=None, auroc=values, fpr95=values, groups=("far",)), ROWS[0]]
+    grouped, plain = summary_tables(rows)
+    assert [str(column.header) for column in grouped.columns][2:] == ["one", "far", "mean", "ID acc."]
+    assert [str(column.header) for column in plain.columns][2:] == ["near", "mean", "ID acc."]
+    assert "| one (AUROC / FPR95) | far (AUROC / FPR95) | mean (AUROC / FPR95) |" in to_markdown(rows)
+
+
 def test_settings_that_differ_become_columns() -> None:
     (table,) = summary_tables([ROWS[0], row("coop", 0.79, 0.6, class_fraction=0.1, seeds=(1,))])
     headers = [str(column.header) for column in table.columns]

@@ -5,25 +5,25 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from negprompt.cli import completion, stop
-from negprompt.cli.paths import data_set_named
+from negprompt.cli.paths import data_set_named, entry_named
 from negprompt.errors import nearest
 
 
 class Command(NamedTuple):
     """A command: the module that runs it, what it does, one example; a command of commands has `parts`, by name.
 
-    `named`: its first word may be the name of a data set.
+    `named`: makes overrides of the words where the first may be the bare name of a data set.
     """
 
     module: str
     does: str
     example: str
     parts: Mapping[str, Command] = {}
-    named: bool = False
+    named: Callable[[Sequence[str]], list[str]] = list
 
 
 COMMANDS = {
@@ -41,9 +41,13 @@ COMMANDS = {
         "list, verify or prepare data sets; verify alone looks at the feature store",
         "negprompt data verify imagenet_1k",
         {
-            "list": Command("negprompt.cli.data_list", "data sets: what, where from, whether they are here", ""),
-            "verify": Command("negprompt.cli.data_verify", "check a data set, or the feature store", "", named=True),
-            "prepare": Command("negprompt.cli.data_prepare", "write a data set as shards", "", named=True),
+            "list": Command(
+                "negprompt.cli.data_list", "data sets: what, where from, whether they are here", "", named=entry_named
+            ),
+            "verify": Command(
+                "negprompt.cli.data_verify", "check a data set, or the feature store", "", named=data_set_named
+            ),
+            "prepare": Command("negprompt.cli.data_prepare", "write a data set as shards", "", named=data_set_named),
         },
     ),
     "report": Command("negprompt.cli.report", "run folders to tables and figures", "negprompt report runs=runs/icons"),
@@ -76,8 +80,7 @@ def main() -> None:
             given = f"unknown command '{name} {part}'" if part else f"{name} what?"
             sys.exit(_fail(f"{given}; {nearest(part, command.parts)}. Example: {command.example}"))
         name, command = f"{name} {part}", command.parts[part]
-    if command.named:
-        words = data_set_named(words)
+    words = command.named(words)
     stop.end_on_sigterm()
     # Idle threads wait for some microseconds, then sleep: spinning for long takes the cores from other processes, and
     # sleeping at once makes the small steps of a training take twice the time (experiments/benchmarks/waiting.py).

@@ -35,10 +35,24 @@ def data_set_named(words: Sequence[str]) -> list[str]:
         >>> data_set_named(["icons", "seed=2"]), data_set_named(["conventional"])
         (['data=icons', 'ood=icons', 'seed=2'], ['data=imagenet_1k', 'ood=conventional'])
     """
-    if not words or "=" in words[0] or words[0].startswith("-"):
+    if not _starts_with_name(words):
         return list(words)
     name, *rest = words
     given = {word.partition("=")[0] for word in rest}
     data = "imagenet_1k" if name in options("ood") and name not in options("data") else name
     overrides = {"data": data, "ood": name}
     return [*(f"{key}={value}" for key, value in overrides.items() if key not in given), *rest]
+
+
+def entry_named(words: Sequence[str]) -> list[str]:
+    """Overrides for one entry of the catalogue that is given by its bare name.
+
+    Example:
+        >>> entry_named(["ninco"]), entry_named(["paths.data_root=data"])
+        (['name=ninco'], ['paths.data_root=data'])
+    """
+    return [f"name={words[0]}", *words[1:]] if _starts_with_name(words) else list(words)
+
+
+def _starts_with_name(words: Sequence[str]) -> bool:
+    return bool(words) and "=" not in words[0] and not words[0].startswith("-")

@@ -168,7 +168,7 @@ def load_split(id_sets: IDSets, ood_sets: OODSets, seed: int) -> Split:
     """
     pictures = id_sets.load(seed)
     ood = ood_sets.load()
-    groups = {name: kept for name, sets in ood_sets.groups().items() if (kept := tuple(s for s in sets if s in ood))}
+    groups = {name: sets for name, sets in ood_sets.groups().items() if all(one in ood for one in sets)}
     return Split(
         name=id_sets.name,
         class_names=pictures.class_names,

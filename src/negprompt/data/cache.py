@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ from negprompt.runs.folder import atomic_write
 log = logging.getLogger(__name__)
 
 ELSEWHERE = "paths.cache_dir=<folder of yours>"
+_said: set[str] = set()
+"""Folders whose trouble was said already."""
 
 
 def read_arrays(path: Path) -> dict[str, Any] | None:
@@ -23,7 +24,10 @@ def read_arrays(path: Path) -> dict[str, Any] | None:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        _say_once(str(path.parent), f"{path} cannot be read ({error.strerror}): set another {ELSEWHERE}.")
         return None
     except Exception as error:  # noqa: BLE001 -- zip, zlib and numpy each have their own way to say "damaged"
         log.warning("%s is damaged (%s) and is made again", path, error)
@@ -40,6 +44,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> bool:
     return True
 
 
-@functools.cache
 def _say_once(folder: str, reason: str) -> None:
-    log.warning("%s What would be remembered in %s is looked at again in every run.", reason, folder)
+    if folder not in _said:
+        _said.add(folder)
+        log.warning("%s What would be remembered in %s is looked at again in every run.", reason, folder)

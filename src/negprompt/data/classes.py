@@ -60,7 +60,11 @@ def from_keys(keys: Sequence[str], names_file: str | None) -> Classes:
     if not path.is_file():
         msg = f"data.class_names={names_file}: there is no such file; a .txt with one name a line or a .csv class,name."
         raise DataError(msg)
-    named = _csv_names(path) if path.suffix.lower() == ".csv" else _lines(path, keys)
+    try:
+        named = _csv_names(path) if path.suffix.lower() == ".csv" else _lines(path, keys)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"data.class_names={names_file} cannot be read ({error}): it must be a text file in UTF-8."
+        raise DataError(msg) from error
     lacking = [key for key in keys if not named.get(key)]
     if lacking:
         known = nearest(lacking[0], named) if named else "the file is empty"
@@ -76,11 +80,11 @@ def _csv_names(path: Path) -> dict[str, str]:
             found = ", ".join(rows.fieldnames or ()) or "none"
             msg = f"{path} has the columns {found}: its first line must be class,name."
             raise DataError(msg)
-        return {row["class"]: (row["name"] or "").strip() for row in rows}
+        return {(row["class"] or "").strip(): (row["name"] or "").strip() for row in rows}
 
 
 def _lines(path: Path, keys: Sequence[str]) -> dict[str, str]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     if len(lines) != len(keys):
         msg = (
             f"{path} has {len(lines)} names and there are {len(keys)} classes: write one name a line, in the sorted "

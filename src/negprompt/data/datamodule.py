@@ -96,57 +96,105 @@ class SequentialBatches(Sampler[list[SampleIndex]]):
 
 
 class OODDataModule(lightning.LightningDataModule):
-    """Loaders over pictures: shuffled and augmented for training, in order for tests (ID first, then each OOD set).
+    """Loaders over pictures: shuffled and augmented for training, in order for tests (that of `Split.test_sets`).
 
     Args:
-        split: the loaded benchmark.
+        split: the loaded benchmark, or a function that loads it.
         spec: size, normalisation and interpolation the backbone wants.
         augmentation: of training pictures, None for the test transform.
         seed: of augmentation and order.
         eval_batch_size: pictures a test batch.
         num_workers: loader processes.
         train_batches: makes the batch sampler of the training loader.
+        val: a benchmark that settings may be chosen on (icons_val, openood with part=val), or a function that loads it.
     """
 
     def __init__(
         self,
-        split: Split,
+        split: Split | Callable[[], Split],
         spec: ImageSpec,
         augmentation: Augmentation | None,
         seed: int,
         eval_batch_size: int,
         num_workers: int,
         train_batches: BatchSamplerFactory,
+        val: Split | Callable[[], Split] | None = None,
     ) -> None:
         super().__init__()
-        self.split = split
+        self._given, self._given_val = split, val
         self._spec = spec
+        self._augmentation = augmentation
+        self._seed = seed
         self._eval_batch_size = eval_batch_size
         self._num_workers = num_workers
         self._train_batches = train_batches
-        self._train_set = ImageDataset(split.train, spec, augmentation, seed)
+
+    def prepare_data(self) -> None:
+        """One process of a machine loads first: listings, hashes and fetched shards are there for the others."""
+        if callable(self._given):
+            self._given()
+        if callable(self._given_val):
+            self._given_val()
+
+    def setup(self, stage: str) -> None:
+        """Load what was not given loaded."""
+        del stage
+        self._given, self._given_val = self.split, self.val
+
+    @property
+    def split(self) -> Split:
+        """The benchmark."""
+        return self._given() if callable(self._given) else self._given
+
+    @property
+    def val(self) -> Split | None:
+        """The benchmark that settings may be chosen on, where there is one."""
+        return self._given_val() if callable(self._given_val) else self._given_val
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Few-shot pictures, shuffled and augmented as a function of (seed, epoch, index)."""
-        sampler = self._train_batches(len(self._train_set), batches_done=lambda: batches_done(self))
-        return self._loader(self._train_set, sampler)
+        dataset = ImageDataset(self.split.train, self._spec, self._augmentation, self._seed)
+        sampler = self._train_batches(len(dataset), batches_done=lambda: batches_done(self))
+        return batch_loader(dataset, sampler, self._num_workers, keep_workers=True, pin_memory=self._on_gpu)
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """ID pictures for choosing settings, then each OOD set for it; none where there is no such benchmark."""
+        return [] if (val := self.val) is None else self._in_order(val)
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """ID test pictures, then each OOD set, in the order of `split.ood`."""
-        return [self._eval_loader(images) for images in (self.split.test, *self.split.ood.values())]
+        """ID test pictures, then each OOD set, then each shifted ID set, in the order of `split.test_sets()`."""
+        return self._in_order(self.split)
 
-    def _eval_loader(self, images: ImageSet) -> DataLoader[Batch]:
-        dataset = ImageDataset(images, self._spec)
-        return self._loader(dataset, SequentialBatches(len(dataset), self._eval_batch_size))
+    def _in_order(self, split: Split) -> list[DataLoader[Batch]]:
+        sets = [ImageDataset(images, self._spec) for images in split.test_sets().values()]
+        batches = [SequentialBatches(len(dataset), self._eval_batch_size) for dataset in sets]
+        return [
+            batch_loader(dataset, sampler, self._num_workers, pin_memory=self._on_gpu)
+            for dataset, sampler in zip(sets, batches, strict=True)
+        ]
 
-    def _loader(self, dataset: Dataset[Batch], batches: Sampler[list[SampleIndex]]) -> DataLoader[Batch]:
-        return DataLoader(
-            dataset,
-            batch_sampler=batches,
-            collate_fn=_as_is,
-            num_workers=self._num_workers,
-            persistent_workers=self._num_workers > 0,
-        )
+    @property
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+
+def batch_loader(
+    dataset: Dataset[Batch],
+    batches: Sampler[list[SampleIndex]],
+    num_workers: int,
+    *,
+    keep_workers: bool = False,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """A loader of whole batches; `keep_workers` from pass to pass, for a loader that is gone through many times."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=_as_is,
+        num_workers=num_workers,
+        persistent_workers=keep_workers and num_workers > 0,
+        pin_memory=pin_memory,
+    )
 
 
 def _as_is(batch: Any) -> Any:  # noqa: ANN401 -- DataLoader types it as a list of samples

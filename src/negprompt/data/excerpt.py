@@ -34,7 +34,7 @@ class Excerpt(ShardMembers):
     """Members of remote shards, in one local file; `origin` has them where they came from."""
 
     def __init__(self, path: Path, members: Members, origin: ShardMembers) -> None:
-        super().__init__(Shards((Shard(path.name, str(path), 0),)), members, origin.keys, origin.known)
+        super().__init__(Shards((Shard(path.name, str(path)),)), members, origin.keys, origin.known)
         self._path = path
         self._origin = origin
 

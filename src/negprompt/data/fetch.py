@@ -139,7 +139,7 @@ class ShardCache:
         if not used(path):
             with self.lock(path):
                 if not used(path):
-                    log.info("fetching %s", url)
+                    _say_fetching(path, url)
                     with self.writing(path, size) as file:
                         tried(lambda: _download(url, file, size, sha256))
                     part_of(path).replace(path)
@@ -201,6 +201,17 @@ class ShardCache:
                     break
                 path.unlink(missing_ok=True)
                 total -= status.st_size
+
+
+_fetched: set[Path] = set()
+
+
+def _say_fetching(path: Path, url: str) -> None:
+    if path in _fetched:
+        log.warning("%s was removed to make room and is fetched again: raise data.shard_cache_gb", url)
+    else:
+        log.info("fetching %s", url)
+    _fetched.add(path)
 
 
 def part_of(path: Path) -> Path:

@@ -89,5 +89,5 @@ def _too_few(short: dict[str, int], classes: int, k: int, leave_out: str) -> str
 
 
 def _generator(seed: int, class_name: str) -> np.random.Generator:
-    digest = hashlib.sha256(f"few-shot/{seed}/{class_name}".encode()).digest()
+    digest = hashlib.sha256(f"few-shot/{seed}/{class_name}".encode("utf-8", "surrogateescape")).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,7 @@ class FolderID(ListedID):
         if self._parts() is not None:
             return by_folder(list_tree(self._top(part), self.cache))
         listing = by_folder(self._tree())
-        test = held_out(listing, self.test_fraction, self.split_seed)
+        test = held_out(listing, self.classes().keys, self.test_fraction, self.split_seed)
         return listing.take(np.flatnonzero(test if part == TEST else ~test))
 
     def _class_folders(self) -> list[str]:
@@ -147,16 +148,17 @@ class FolderOOD(ListedOOD):
         return {name: root / name for name in names}
 
 
-def held_out(listing: Listing, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+def held_out(listing: Listing, classes: Sequence[str], fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     """Which pictures (N,) are kept for the test: a share of each class, at least one, and at least one is left.
 
     Raises:
         DataError: a class has a single picture.
     """
     test = np.zeros(len(listing), bool)
-    for key, rows in listing.rows_by_class(listing.classes):
-        if len(rows) == 1:
-            msg = f"Class {key} has one picture, which cannot be both training and test: add one, or remove the class."
+    for key, rows in listing.rows_by_class(classes):
+        if len(rows) < 2:
+            what = "one picture, which cannot be both training and test" if len(rows) else "no picture"
+            msg = f"Class {key} has {what}: add pictures, or leave the class out (data.keep_classes)."
             raise DataError(msg)
         names = [listing.keys[int(row)] for row in rows]
         order = np.argsort(np.array(names, object), kind="stable")

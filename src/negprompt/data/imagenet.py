@@ -89,6 +89,11 @@ class ImageNetOOD(ListedOOD):
     data_root: Annotated[str, Field(exclude=True)] = "data"
     hard_split: HardSplit
 
+    def check(self) -> None:
+        """Refuse a missing ImageNet before anything is loaded."""
+        if self.shards is None:
+            find_layout(self.root, self.data_root)
+
     def set_names(self) -> tuple[str, ...]:
         """One set, named like the group."""
         return (self.name,)

@@ -15,12 +15,12 @@ from negprompt.errors import DataError
 
 log = logging.getLogger(__name__)
 
+TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 NAMES = ("imagenet_1k", "imagenet", "imagenet1k", "ImageNet", "ILSVRC2012", "ilsvrc2012", "ILSVRC")
 _BELOW = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC", "images_largescale/imagenet_1k")
 _TRAIN = ("train", "ILSVRC2012_img_train")
 _VAL = ("val", "validation", "ILSVRC2012_img_val")
 _SOLUTION = "LOC_val_solution.csv"
-_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 _META = "meta.mat"
 
 
@@ -76,7 +76,7 @@ def val_listing(tree: Tree, layout: Layout) -> Listing:
     else by Kaggle's csv, else by the list in the package.
 
     Raises:
-        DataError: a label file is damaged or lacks pictures.
+        DataError: a label file is damaged, or two pictures have the same file name.
     """
     label_of: Callable[[str], str | None] | None = None
     rows: list[tuple[str, str, str | None]] = []
@@ -91,15 +91,15 @@ def val_listing(tree: Tree, layout: Layout) -> Listing:
 
 def _flat_labels(layout: Layout) -> Callable[[str], str | None]:
     """The label of a flat validation picture by its file name."""
-    if (truth := _beside(layout, _TRUTH)) is not None and (labels := _devkit(truth)) is not None:
+    if (truth := beside(layout, TRUTH)) is not None and (labels := _devkit(truth)) is not None:
         return lambda name: labels.get(name.partition(".")[0])
-    if (solution := _beside(layout, _SOLUTION)) is not None:
+    if (solution := beside(layout, _SOLUTION)) is not None:
         listed = _kaggle(solution)
         return lambda name: listed.get(name.partition(".")[0])
     return validation_class
 
 
-def _beside(layout: Layout, name: str) -> Path | None:
+def beside(layout: Layout, name: str) -> Path | None:
     """A label file near the pictures."""
     folders = [layout.val.parent, *layout.val.parent.parents, layout.root]
     inside = ("", "data", "devkit/data", "ILSVRC2012_devkit_t12/data")

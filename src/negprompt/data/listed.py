@@ -17,6 +17,7 @@ from negprompt.data import manifest as manifests
 from negprompt.data.base import Expected, IDPictures, IDSets, OODSets, Problem, Source, num_train_classes
 from negprompt.data.checks import listing_problems, warn
 from negprompt.data.classes import Classes
+from negprompt.data.excerpt import excerpt
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt, looked_at
 from negprompt.data.shard_sets import ShardFolder
@@ -104,6 +105,7 @@ class ListedID(IDSets, Stored):
         """Draw `num_shots` pictures of the training classes and list all test pictures."""
         classes = self.classes()
         trained = num_train_classes(len(classes.keys), self.class_fraction)
+        self._refuse_other_draw(seed)
         drawn = self._drawn(self._checked(TRAIN), classes.keys[:trained], seed)
         train = self._images(drawn, TRAIN, classes)
         test = self._images(self._of(self._checked(TEST), classes), TEST, classes)
@@ -112,6 +114,17 @@ class ListedID(IDSets, Stored):
             name: self._images(self._of(self._checked(name), classes), name, classes) for name in self.shifted_sets()
         }
         return IDPictures(classes.names, trained, train, test, shifted)
+
+    def _refuse_other_draw(self, seed: int) -> None:
+        """Shards that hold one draw only serve no other."""
+        wanted = {"seed": seed, "num_shots": self.num_shots}
+        draw = None if self.shard_folder is None else self.shard_folder.draw
+        if draw is not None and draw != wanted:
+            msg = (
+                f"The training pictures in {self.shards} are the draw of {draw}, this run wants {wanted}: set seed and "
+                "data.num_shots to that, or prepare shards with train=all."
+            )
+            raise DataError(msg)
 
     def _checked(self, set_name: str) -> Listing:
         """The pictures of a set; what can be seen to be wrong with them is said, and the run goes on."""
@@ -122,7 +135,8 @@ class ListedID(IDSets, Stored):
 
     def _images(self, listing: Listing, set_name: str, classes: Classes) -> ImageSet:
         name = f"{self.name}/{set_name}"
-        looked = self.looked(listing, name)
+        near = excerpt(listing, self.corrupt) if set_name == TRAIN else listing  # few pictures of many remote shards
+        looked = self.looked(near, name)
         images = looked.image_set(name, looked.labels(classes.keys))
         return images._replace(dropped=len(listing) - len(looked))
 
@@ -171,6 +185,15 @@ class ListedID(IDSets, Stored):
             msg = (
                 f"{len(gone)} of {len(rows)} pictures of the manifest {path} are not in the training pictures of "
                 f"{self.name}, for example {gone[0]}: put them back, or delete the manifest to draw anew."
+            )
+            raise DataError(msg)
+        place = {class_key: label for label, class_key in enumerate(keys)}
+        moved = np.flatnonzero(listing.labels(keys)[rows] != [place[class_key] for class_key, _ in rows_of_file])
+        if len(moved):
+            class_key, key = rows_of_file[int(moved[0])]
+            msg = (
+                f"{len(moved)} of {len(rows)} pictures of the manifest {path} have another class now, for example "
+                f"{key}, which was {class_key}: delete the manifest to draw anew, or set data.manifest=null."
             )
             raise DataError(msg)
         return listing.take(rows)
@@ -235,7 +258,7 @@ class ListedOOD(OODSets, Stored):
                 msg = f"OOD set {name} has no picture: run negprompt data verify to see why."
                 raise DataError(msg)
             (source,) = (one for one in self.sources() if one.name == name)
-            warn(listing_problems(source, listing))
+            warn([*listing_problems(source, listing), *self.doubts_of(name)])
             looked = self.looked(listing, name)
             images = looked.image_set(name, np.full(len(looked), -1, np.int64))
             yield name, images._replace(dropped=len(listing) - len(looked))
@@ -244,6 +267,15 @@ class ListedOOD(OODSets, Stored):
         """What the protocol counts in a set; nothing by default."""
         del set_name
         return Expected()
+
+    def doubts_of(self, set_name: str) -> list[Problem]:
+        """What can be seen to be wrong with a set beyond counts; nothing by default."""
+        del set_name
+        return []
+
+    def doubts(self) -> list[Problem]:
+        """Those of all sets."""
+        return [one for name in self.set_names() for one in self.doubts_of(name)]
 
     def sources(self) -> list[Source]:
         """All sets."""

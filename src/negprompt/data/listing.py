@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,7 +101,7 @@ def of_rows(root: Path, rows: Sequence[tuple[str, str, str | None]]) -> Listing:
     """
     keys = [key for key, _, _ in rows]
     if len(set(keys)) < len(keys):
-        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        twice = next(key for key, count in Counter(keys).items() if count > 1)
         msg = f"Picture {twice!r} is listed twice below {root}: keep one of the lines."
         raise DataError(msg)
     classes = tuple(sorted({key for _, _, key in rows if key is not None}))

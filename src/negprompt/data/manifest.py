@@ -59,6 +59,7 @@ def read(path: Path) -> Manifest:
     try:
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
         pictures = tuple((str(class_key), str(key)) for class_key, key in stored["pictures"])
+        schema = stored["schema"]
         manifest = Manifest(str(stored["data"]), int(stored["num_shots"]), int(stored["seed"]), pictures)
         listed = stored["sha256"]
     except OSError as error:
@@ -67,6 +68,9 @@ def read(path: Path) -> Manifest:
     except (ValueError, LookupError, TypeError) as error:
         msg = f"The manifest {path} is damaged ({error}): delete it, and it is drawn again from the pictures."
         raise DataError(msg) from error
+    if schema != _SCHEMA:
+        msg = f"The manifest {path} has schema {schema}, this version reads {_SCHEMA}: update negprompt, or draw anew."
+        raise DataError(msg)
     if listed != manifest.sha256:
         msg = (
             f"The manifest {path} was altered: its rows have the hash {manifest.sha256[:12]}..., it says "

@@ -21,8 +21,8 @@ from negprompt.data.tree import list_tree
 from negprompt.errors import DataError
 
 Part = Literal["test", "val"]
+ROOTS = ("images_largescale", "images_classic", "")
 _LISTS = "benchmark_imglist/imagenet"
-_ROOTS = ("images_largescale", "images_classic", "")
 _GET = "Get OpenOOD's benchmark_imglist.zip and the archive of the set (docs/data.md says where)."
 
 
@@ -67,7 +67,7 @@ class OpenOODFolder(NamedTuple):
         """
         path = self.root / _LISTS / listed.file
         if not path.is_file():
-            msg = f"The list {path} is missing: data.root must be OpenOOD's data folder. {_GET}"
+            msg = f"The list {path} is missing: data.root (ood.root) must be OpenOOD's data folder. {_GET}"
             raise DataError(msg)
         return read_imglist(path)
 
@@ -76,18 +76,24 @@ class OpenOODFolder(NamedTuple):
         path = self.root / _LISTS / listed.file
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:16] == listed.sha256
 
-    def listing(self, rows: Sequence[tuple[str, int]], keys: Sequence[str] | None) -> Listing:
-        """Pictures of a list; labels are places in `keys`, None for OOD."""
+    def listing(self, listed: ListFile, keys: Sequence[str] | None) -> Listing:
+        """Pictures of a list; labels are places in `keys`, None for OOD.
+
+        Raises:
+            DataError: the list is missing or damaged, or has a label that is no place in `keys`.
+        """
+        rows = self.rows(listed)
         if keys is not None and (bad := next((row for row in rows if not 0 <= row[1] < len(keys)), None)):
-            msg = f"Picture {bad[0]} has label {bad[1]}; allowed: 0 to {len(keys) - 1}. {_GET}"
+            msg = f"{listed.file}: picture {bad[0]} has label {bad[1]}; allowed: 0 to {len(keys) - 1}. {_GET}"
             raise DataError(msg)
         top = self._top(rows[0][0])
         return of_rows(top, [(path, path, None if keys is None else keys[label]) for path, label in rows])
 
     def _top(self, path: str) -> Path:
-        """Folder that the paths of a list count from: that where its first picture lies."""
-        tops = [self.root / name for name in _ROOTS]
-        return next((top for top in tops if (top / path).is_file()), tops[0])
+        """Folder that the paths of a list count from: that where its first picture lies, else the set's folder."""
+        tops = [self.root / name for name in ROOTS]
+        places = [*((top, top / path) for top in tops), *((top, top / path.partition("/")[0]) for top in tops)]
+        return next((top for top, place in places if place.exists()), tops[0])
 
 
 class OpenOODID(ListedID):
@@ -109,7 +115,9 @@ class OpenOODID(ListedID):
         """Refuse a folder without the lists."""
         self.classes()
         if self.shards is None:
-            folder(self.root, self.data_root).rows(ID_LISTS[self.part])
+            opened = folder(self.root, self.data_root)
+            for listed in (ID_LISTS[self.part], *(SHIFTED_LISTS[name] for name in self.shifted_sets())):
+                opened.rows(listed)
 
     def all_classes(self) -> Classes:
         """All 1,000."""
@@ -136,8 +144,7 @@ class OpenOODID(ListedID):
         return self._listing(SHIFTED_LISTS[set_name])
 
     def _listing(self, listed: ListFile) -> Listing:
-        opened = folder(self.root, self.data_root)
-        return opened.listing(opened.rows(listed), imagenet_classes().keys)
+        return folder(self.root, self.data_root).listing(listed, imagenet_classes().keys)
 
     def expected(self, set_name: str) -> Expected:
         """Counts of the protocol."""
@@ -153,7 +160,7 @@ class OpenOODID(ListedID):
         if self.shards is not None or set_name == TRAIN:
             return found
         listed = ID_LISTS[self.part] if set_name == TEST else SHIFTED_LISTS[set_name]
-        return found + custom_lists(folder(self.root, self.data_root), {set_name: listed})
+        return found + custom_list(folder(self.root, self.data_root), set_name, listed)
 
 
 class OpenOOD(ListedOOD):
@@ -176,8 +183,7 @@ class OpenOOD(ListedOOD):
 
     def list_set(self, name: str) -> Listing:
         """Pictures of a list."""
-        opened = folder(self.root, self.data_root)
-        return opened.listing(opened.rows(self._lists()[name]), None)
+        return folder(self.root, self.data_root).listing(self._lists()[name], None)
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Means over the near and over the far sets."""
@@ -187,24 +193,21 @@ class OpenOOD(ListedOOD):
         """Counts of the protocol."""
         return Expected(self._lists()[set_name].pictures, None, _GET)
 
-    def doubts(self) -> list[Problem]:
-        """Lists that are not the protocol's."""
+    def doubts_of(self, set_name: str) -> list[Problem]:
+        """A list that is not the protocol's."""
         if self.shards is not None:
             return []
-        lists = {name: self._lists()[name] for name in self.set_names()}
-        return custom_lists(folder(self.root, self.data_root), lists)
+        return custom_list(folder(self.root, self.data_root), set_name, self._lists()[set_name])
 
     def _lists(self) -> dict[str, ListFile]:
         return OOD_LISTS if self.part == "test" else OOD_VAL_LISTS
 
 
-def custom_lists(opened: OpenOODFolder, lists: dict[str, ListFile]) -> list[Problem]:
-    """A warning for each list that is not OpenOOD v1.5's."""
-    return [
-        Problem(name, f"{listed.file} is a custom list, not OpenOOD v1.5's", _GET, severe=False)
-        for name, listed in lists.items()
-        if not opened.is_own(listed)
-    ]
+def custom_list(opened: OpenOODFolder, set_name: str, listed: ListFile) -> list[Problem]:
+    """A warning where a list is not OpenOOD v1.5's."""
+    if opened.is_own(listed):
+        return []
+    return [Problem(set_name, f"{listed.file} is a custom list, not OpenOOD v1.5's", _GET, severe=False)]
 
 
 def folder(root: str | None, data_root: str) -> OpenOODFolder:

@@ -32,13 +32,16 @@ class CsvID(ListedID):
     class_names: Annotated[str | None, Field(exclude=True)] = None
 
     def check(self) -> None:
-        """Refuse a missing or damaged csv."""
+        """Refuse a missing or damaged csv, and one without training or test rows."""
         self.classes()
+        if self.shards is None:
+            self._rows(self.test_value)
 
     def all_classes(self) -> Classes:
         """Labels of the training rows: sorted, whole numbers by their value."""
         if self.shard_folder is not None:
-            return self.shard_folder.classes()
+            stored = self.shard_folder.classes()
+            return stored if self.class_names is None else from_keys(stored.keys, self.class_names)
         return from_keys(in_order({row.label for row in self._rows(self.train_value)}), self.class_names)
 
     def list_train(self) -> Listing:
@@ -53,9 +56,12 @@ class CsvID(ListedID):
         return of_rows(base(self.root, self._file()), [(row.path, row.path, row.label) for row in self._rows(part)])
 
     def _rows(self, part: str) -> list[Row]:
-        rows = read_csv(
-            self._file(), path_column=self.path_column, label_column=self.label_column, part_column=self.split_column
-        )
+        columns = {
+            "data.path_column": self.path_column,
+            "data.label_column": self.label_column,
+            "data.split_column": self.split_column,
+        }
+        rows = read_csv(self._file(), columns)
         kept = [row for row in rows if row.part == part]
         if not kept:
             found = ", ".join(sorted({row.part for row in rows})) or "no rows"
@@ -102,7 +108,7 @@ class CsvOOD(ListedOOD):
         )
 
     def _rows(self) -> list[Row]:
-        return read_csv(self._file(), path_column=self.path_column, label_column=self.set_column, part_column=None)
+        return read_csv(self._file(), {"ood.path_column": self.path_column, "ood.set_column": self.set_column})
 
     def _file(self) -> Path:
         if self.file is None:
@@ -123,4 +129,5 @@ def in_order(labels: set[str]) -> Sequence[str]:
         >>> in_order({"10", "9"}), in_order({"cat", "ant"})
         (['9', '10'], ['ant', 'cat'])
     """
-    return sorted(labels, key=int) if all(label.isdecimal() for label in labels) else sorted(labels)
+    in_text_order = sorted(labels)  # the order of "1" and "01" too is the same in every process
+    return sorted(in_text_order, key=int) if all(label.isdecimal() for label in labels) else in_text_order

@@ -37,12 +37,15 @@ class ImglistID(ListedID):
     def all_classes(self) -> Classes:
         """Labels 0, 1, ... and their names."""
         if self.shard_folder is not None:
-            return self.shard_folder.classes()
+            stored = self.shard_folder.classes()
+            return stored if self.class_names is None else from_keys(stored.keys, self.class_names)
         _, rows = self._rows(self.train_list, "train_list")
-        keys = [str(label) for label in range(max(label for _, label in rows) + 1)]
+        keys = list(map(str, range(max(label for _, label in rows) + 1)))
         if self.class_names is not None:
             return from_keys(keys, self.class_names)
-        folders = {key: {Path(path).parent.name for path, label in rows if str(label) == key} for key in keys}
+        folders: dict[str, set[str]] = {key: set() for key in keys}
+        for path, label in rows:
+            folders[str(label)].add(Path(path).parent.name)
         unclear = [key for key, names in folders.items() if len(names) != 1 or "" in names]
         if unclear:
             msg = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,24 +18,29 @@ class Row(NamedTuple):
     part: str
 
 
-def read_csv(path: Path, *, path_column: str, label_column: str, part_column: str | None) -> list[Row]:
+def read_csv(path: Path, columns: Mapping[str, str]) -> list[Row]:
     """Rows of a csv file with a header.
+
+    Args:
+        path: the file.
+        columns: by the setting that names it: the column of paths, that of labels, that which tells sets apart (or
+            none).
 
     Raises:
         DataError: the file is missing, lacks a column, or a row is incomplete; names the line.
     """
-    wanted = [column for column in (path_column, label_column, part_column) if column]
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            columns = list(rows.fieldnames or ())
-            lacking = [column for column in wanted if column not in columns]
-            if lacking:
-                msg = (
-                    f"{path} has no column {lacking[0]!r}; its first line has: {', '.join(columns) or 'nothing'}. "
-                    f"Rename the column, or name it in the settings ({lacking[0]}_column=...)."
-                )
-                raise DataError(msg)
+            found = list(rows.fieldnames or ())
+            for setting, column in columns.items():
+                if column not in found:
+                    msg = (
+                        f"{path} has no column {column!r}; its first line has: {', '.join(found) or 'nothing'}. "
+                        f"Rename the column, or name it in the settings ({setting}=...)."
+                    )
+                    raise DataError(msg)
+            wanted = list(columns.values())
             return [_row(path, rows.line_num, [row[column] for column in wanted], wanted) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(path, error) from error
@@ -55,7 +61,7 @@ def read_imglist(path: Path) -> list[tuple[str, int]]:
         DataError: the file is missing or a line is not of that form; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
     rows: list[tuple[str, int]] = []

@@ -54,6 +54,7 @@ def prepare(
     workers: int = 1,
     shuffle: frozenset[str] = frozenset({"train"}),
     corrupt: Corrupt = "stop",
+    draw: Mapping[str, int] | None = None,
 ) -> Summary:
     """Write shards of all sets, `<set>.npz` with the place of each picture, and `index.json` last.
 
@@ -69,6 +70,7 @@ def prepare(
         workers: processes.
         shuffle: sets whose pictures lie in random order, for training on the shards with other tools.
         corrupt: what a picture does that cannot be decoded: stop, or be left out and counted.
+        draw: `seed` and `num_shots` of the draw that `train` consists of, None where it has all training pictures.
 
     Raises:
         DataError: a picture is missing or corrupt, or the folder holds something else.
@@ -77,6 +79,8 @@ def prepare(
     _check(sets, output, workers)
     sizes = {set_name: _sizes(set_name, listing) for set_name, listing in sets.items()}
     options = {"name": name, "max_bytes": max_bytes, "shuffle": sorted(shuffle & set(sets)), "corrupt": corrupt}
+    if draw is not None:
+        options["draw"] = dict(draw)
     request = _request(sets, sizes, classes, options)
     if (output / INDEX).exists():
         return _finished(output, request)
@@ -96,6 +100,7 @@ def prepare(
             "schema": SCHEMA,
             "name": name,
             "request": request,
+            "draw": None if draw is None else dict(draw),
             "class_keys": list(classes.keys),
             "class_names": list(classes.names),
             "sets": entries,

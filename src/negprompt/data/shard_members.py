@@ -34,11 +34,11 @@ class Members(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """One tar file: its name, path or URL, size and hash (empty: not known), and where in the cache a copy goes."""
+    """One tar file: name, path or URL, size (None) and hash (empty) where they are known, folder of its local copy."""
 
     name: str
     location: str
-    size: int
+    size: int | None = None
     sha256: str = ""
     shelf: str = ""
 

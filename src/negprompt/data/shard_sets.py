@@ -73,6 +73,12 @@ class ShardFolder:
         """Classes in label order."""
         return Classes(tuple(self.index["class_keys"]), tuple(self.index["class_names"]))
 
+    @property
+    def draw(self) -> dict[str, int] | None:
+        """`seed` and `num_shots` of the draw that the training pictures are, None where they are all."""
+        found: dict[str, int] | None = self.index.get("draw")
+        return found
+
     def set_names(self) -> tuple[str, ...]:
         """Names of the sets."""
         return tuple(self.index["sets"])

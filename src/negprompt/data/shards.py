@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import webdataset
+from webdataset.gopen import gopen
 from webdataset.shardlists import expand_urls
 
 from negprompt.errors import DataError
@@ -124,7 +125,7 @@ def chunks(url: str, size: int = 1 << 20) -> Generator[bytes, None, None]:
         # What a command says goes into our message: the terminal has a progress bar.
         opened = url if command is None else f"pipe:( {command}\n) 2>{shlex.quote(said.name)}"
         try:
-            stream = webdataset.gopen(opened, "rb")
+            stream = gopen(opened, "rb")
         except (OSError, ValueError, ImportError) as error:
             msg = f"{url} cannot be opened ({error}): use a folder, http(s)://, s3://, gs:// or pipe:<command>."
             raise TransferError(msg) from error

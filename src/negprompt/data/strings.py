@@ -54,8 +54,11 @@ class Strings(Sequence[str]):
     def __getitem__(self, place: int | slice) -> str | list[str]:
         """One string, or those of a slice, which are decoded together."""
         if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
-            return self._decoded(start, stop).split(_SEPARATOR)[: stop - start : step] if stop > start else []
+            rows = range(len(self))[place]
+            if not rows:
+                return []
+            first, last = min(rows[0], rows[-1]), max(rows[0], rows[-1])
+            return self._decoded(first, last + 1).split(_SEPARATOR)[:-1][:: rows.step]
         if not -len(self) <= place < len(self):
             raise IndexError(place)
         row = int(place) % len(self)

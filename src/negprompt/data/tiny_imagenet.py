@@ -147,6 +147,11 @@ class TinyImageNetOOD(ListedOOD):
     protocol: Protocol = "zoc"
     trial: Trial = 1
 
+    def check(self) -> None:
+        """Refuse a missing archive and a trial that leaves no class."""
+        if self.shards is None:
+            self._unknown(Archive(self.root, self.data_root, self.cache))
+
     def set_names(self) -> tuple[str, ...]:
         """One set."""
         return ("unknown",)
@@ -155,13 +160,16 @@ class TinyImageNetOOD(ListedOOD):
         """Validation pictures of the other classes."""
         del name
         archive = Archive(self.root, self.data_root, self.cache)
-        classes, listing = archive.classes(), archive.val()
+        unknown, listing = self._unknown(archive), archive.val()
+        return listing.take(np.flatnonzero(listing.labels(unknown) >= 0))
+
+    def _unknown(self, archive: Archive) -> list[str]:
         if self.trial is None:
             msg = "data.trial=null knows all 200 classes and leaves none as OOD: set data.trial=1, or another ood=..."
             raise ConfigError(msg)
+        classes = archive.classes()
         known = known_classes(classes, self.protocol, self.trial)
-        unknown = [key for key in classes.keys if key not in known]
-        return listing.take(np.flatnonzero(listing.labels(unknown) >= 0))
+        return [key for key in classes.keys if key not in known]
 
     def sources(self) -> list[Source]:
         """One set of the unknown classes."""

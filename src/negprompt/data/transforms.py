@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import get_worker_info
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transform
 
@@ -57,9 +59,19 @@ def train_pixels(
 
 def normalised(pixels: Tensor, spec: ImageSpec) -> Tensor:
     """Pixels (..., 3, H, W) uint8 -> float32, normalised per channel: picture by picture or a batch at once."""
-    scaled = transform.to_dtype(pixels, torch.float32, scale=True)
-    result: Tensor = transform.normalize(scaled, list(spec.mean), list(spec.std))
+    scaled = _room(pixels.shape).copy_(pixels).div_(255)  # as torchvision's to_dtype
+    result: Tensor = transform.normalize(scaled, list(spec.mean), list(spec.std), inplace=True)
     return result
+
+
+def _room(shape: torch.Size) -> Tensor:
+    """Memory for float32 pixels; in a loader process it is shared, or the batch would be copied on its way out."""
+    if get_worker_info() is None:
+        return torch.empty(shape)
+    # As torch's own collation does it; its storages carry no types.
+    shared: Any = torch.empty(0).untyped_storage()
+    room: Tensor = torch.empty(0).set_(shared._new_shared(4 * shape.numel())).view(shape)
+    return room
 
 
 def crop_box(

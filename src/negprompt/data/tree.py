@@ -25,6 +25,7 @@ PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 _SCHEMA = 1
 _CHUNK = 1 << 16
 _THREADS = 16  # a folder on a network file system answers in milliseconds: they are asked side by side
+_Identity = tuple[int, int]  # device and inode: the same by whatever path a folder is reached
 _SETTLED = 2_000_000_000  # ns: a folder changed less than this before it was listed could change again unseen
 
 
@@ -121,19 +122,18 @@ def _walk(root: Path) -> Tree:
     """List every folder, each level of them side by side."""
     started = time.time_ns()
     found: dict[str, tuple[int, list[str]]] = {}
-    seen: set[tuple[int, int]] = set()  # a link to a folder above would never end
     strangers = 0
-    level = [""]
+    level: list[tuple[str, frozenset[_Identity]]] = [("", frozenset())]
     with ThreadPoolExecutor(_THREADS) as pool:
         while level:
-            below: list[str] = []
-            for folder, one in zip(level, pool.map(lambda name: _folder(root, name), level), strict=True):
-                if one.identity in seen:
+            below: list[tuple[str, frozenset[_Identity]]] = []
+            for (folder, above), one in zip(level, pool.map(lambda place: _folder(root, place[0]), level), strict=True):
+                if one.identity in above:  # a link to a folder above would never end
                     continue
-                seen.add(one.identity)
                 found[folder] = (one.changed if one.changed < started - _SETTLED else -1, one.pictures)
                 strangers += one.strangers
-                below += [f"{folder}/{name}" if folder else name for name in one.folders]
+                inside = above | {one.identity}
+                below += [(f"{folder}/{name}" if folder else name, inside) for name in one.folders]
             level = below
     folders = sorted(found)
     names = Strings.of(name for folder in folders for name in found[folder][1])
@@ -145,7 +145,7 @@ def _walk(root: Path) -> Tree:
 
 @dataclass(frozen=True)
 class _Folder:
-    identity: tuple[int, int]
+    identity: _Identity
     changed: int
     folders: list[str]
     pictures: list[str]
@@ -177,7 +177,7 @@ def _folder(root: Path, name: str) -> _Folder:
 
 def _cached(root: Path, entry: Path) -> Tree | None:
     arrays = read_arrays(entry)
-    if arrays is None or int(arrays["schema"]) != _SCHEMA:
+    if arrays is None or int(arrays.get("schema", 0)) != _SCHEMA:
         return None
     folders = Strings(arrays["folders"], arrays["folder_ends"])
     with ThreadPoolExecutor(_THREADS) as pool:

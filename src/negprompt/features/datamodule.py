@@ -69,7 +69,7 @@ class FeatureDataModule(lightning.LightningDataModule):
         )
 
     def test_dataloader(self) -> list[DataLoader[Batch]]:
-        """ID test features, then each OOD set."""
+        """Features of each test set, in the order given."""
         return [_loader(dataset, SequentialBatches(len(dataset), _EVAL_BATCH_SIZE)) for dataset in self._test_sets]
 
 

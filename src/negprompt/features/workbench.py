@@ -94,14 +94,14 @@ class Workbench:
         )
 
     def test_datamodule(self) -> lightning.LightningDataModule:
-        """Test batches: the ID set, then each OOD set.
+        """Test batches: the ID set, then each OOD set, then each shifted ID set.
 
         Raises:
             NegPromptError: the store is damaged or cannot be written.
         """
         if self._features.mode == "none":
             return self._pictures(batch_size=1)
-        sets = self._test_sets()
+        sets = self.split.test_sets()
         filled = self._store.get([View(images) for images in sets.values()])
         tests = {
             name: _dataset([stored], images.labels)
@@ -115,7 +115,7 @@ class Workbench:
         Raises:
             NegPromptError: the store is damaged or cannot be written.
         """
-        views, sets = self._train_views(), self._test_sets()
+        views, sets = self._train_views(), self.split.test_sets()
         train = self._store.get(views)
         tests = self._store.get([View(images) for images in sets.values()])
         rows = [_extracted("train", self.split.train, train, slice(None))]
@@ -129,9 +129,6 @@ class Workbench:
         if not self._features.augment:
             return [View(train)]
         return [View(train, self._augmentation, self._seed, number) for number in range(self._features.views)]
-
-    def _test_sets(self) -> dict[str, ImageSet]:
-        return {"id": self.split.test, **{f"ood/{name}": images for name, images in self.split.ood.items()}}
 
     def _pictures(self, batch_size: int) -> OODDataModule:
         settings = self._trainer

@@ -31,7 +31,8 @@ class Statistic(NamedTuple):
 class SummaryRow(NamedTuple):
     """One score of one method over its seeds.
 
-    `auroc` and `fpr95` (`fpr95_id_positive`) hold one entry an OOD set and, last, their mean under "mean".
+    `auroc` and `fpr95` (`fpr95_id_positive`) hold one entry an OOD set, then one for each of `groups` (means over some
+    of the sets) and, last, their mean under "mean".
     """
 
     benchmark: str
@@ -45,11 +46,12 @@ class SummaryRow(NamedTuple):
     id_accuracy: Statistic
     auroc: Mapping[str, Statistic]
     fpr95: Mapping[str, Statistic]
+    groups: tuple[str, ...] = ()
 
     @property
     def ood_sets(self) -> tuple[str, ...]:
-        """Names of the OOD sets, without the mean."""
-        return tuple(name for name in self.auroc if name != MEAN)
+        """Names of the OOD sets, without the means."""
+        return tuple(name for name in self.auroc if name not in (*self.groups, MEAN))
 
 
 def collect(runs_dir: str | Path) -> list[dict[str, Any]]:
@@ -92,7 +94,8 @@ def check_comparable(rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         benchmark = row["benchmark"]
         same_names = (benchmark, "class_names_sha256")
-        same_pictures = (benchmark, row["seed"], row["num_shots"], row["class_fraction"], frozenset(_ood_sets(row)))
+        tested = (frozenset(ood_sets(row)), _shifted_sets(row))
+        same_pictures = (benchmark, row["seed"], row["num_shots"], row["class_fraction"], *tested)
         for name, key in zip(HASHES, (same_names, same_pictures), strict=True):
             other = first.setdefault(key, row)
             if other[name] != row[name]:
@@ -111,17 +114,31 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> list[SummaryRow]:
 
     Returns:
         One row for each benchmark, method, backbone, shots, class fraction, number of negatives, score and choice of
-        OOD sets, in the order of their first appearance.
+        OOD sets, in the order of their first appearance; then the same for runs with covariate-shifted ID sets, which
+        make a benchmark of their own ("... (full spectrum)").
 
     Raises:
         RunError: a group holds a seed twice: its runs differ in a setting that no column shows.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
+    standard = list(rows)
+    for row in (*standard, *(_full_spectrum(row) for row in standard if _shifted_sets(row))):
         for score in row["scores"]:
-            key = (*(row[name] for name in GROUP_KEYS), score, frozenset(_ood_sets(row)))
-            groups.setdefault(key, []).append(row)
+            tested = (frozenset(ood_sets(row)), frozenset(row.get("groups", ())), row.get("enlarged_by"))
+            groups.setdefault((*(row[name] for name in GROUP_KEYS), score, tested), []).append(row)
     return [_summary_row(key[: len(GROUP_KEYS)], key[-2], members) for key, members in groups.items()]
+
+
+def _full_spectrum(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The run as a run of another benchmark: that with the shifted sets on the ID side."""
+    enlarged = row["full_spectrum"]
+    return {
+        **{key: value for key, value in row.items() if key != "full_spectrum"},
+        "benchmark": f"{row['benchmark']} (full spectrum)",
+        "id_accuracy": enlarged["id_accuracy"],
+        "scores": enlarged["scores"],
+        "enlarged_by": _shifted_sets(row),
+    }
 
 
 def split_settings(rows: Sequence[SummaryRow]) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -152,7 +169,8 @@ def _summary_row(group: tuple[Any, ...], score: str, members: Sequence[Mapping[s
     by_seed: dict[int, Mapping[str, Any]] = {}
     for row in members:
         other = by_seed.setdefault(row["seed"], row)
-        if other is not row:
+        # With and without shifted sets, the rest of a run is the same: one of the two is enough.
+        if other is not row and _shifted_sets(other) == _shifted_sets(row):
             message = (
                 f"Two runs of {row['method']} on {row['benchmark']} have seed {row['seed']} and differ in a setting "
                 f"that the table does not show: {_folder(other)} and {_folder(row)}. Move one to another folder."
@@ -160,7 +178,8 @@ def _summary_row(group: tuple[Any, ...], score: str, members: Sequence[Mapping[s
             raise RunError(message)
     seeds = sorted(by_seed)
     metrics = [by_seed[seed]["scores"][score] for seed in seeds]
-    names = (*_ood_sets(members[0]), MEAN)
+    means = tuple(members[0].get("groups", ()))
+    names = (*ood_sets(members[0]), *means, MEAN)
     return SummaryRow(
         **dict(zip(GROUP_KEYS, group, strict=True)),
         score=score,
@@ -168,6 +187,7 @@ def _summary_row(group: tuple[Any, ...], score: str, members: Sequence[Mapping[s
         id_accuracy=_statistic([by_seed[seed]["id_accuracy"] for seed in seeds]),
         auroc={name: _statistic([m[name]["auroc"] for m in metrics]) for name in names},
         fpr95={name: _statistic([m[name]["fpr95_id_positive"] for m in metrics]) for name in names},
+        groups=means,
     )
 
 
@@ -192,9 +212,14 @@ def _read(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def _ood_sets(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """OOD sets of a run in the order of its file; all its scores have the same."""
-    return tuple(dict.fromkeys(name for sets in row["scores"].values() for name in sets if name != MEAN))
+def ood_sets(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """OOD sets of a run, without the means over them, in the order of its file; all its scores have the same."""
+    means = (*row.get("groups", ()), MEAN)
+    return tuple(dict.fromkeys(name for sets in row["scores"].values() for name in sets if name not in means))
+
+
+def _shifted_sets(row: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(row.get("full_spectrum", {}).get("sets", ()))
 
 
 def _folder(row: Mapping[str, Any]) -> str:

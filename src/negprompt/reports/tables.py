@@ -10,18 +10,34 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rich import box
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
-from negprompt.reports.collect import MEAN, Statistic, SummaryRow, split_settings
+from negprompt.reports.collect import MEAN, Statistic, SummaryRow, ood_sets, split_settings
+from negprompt.reports.fitting import FittingTable
 
 CAPTION = "FPR95: share of OOD accepted when at least 95 % of ID is (fpr95_id_positive); higher AUROC is better"
+_OOD_POSITIVE = (
+    "FPR95ood: share of ID rejected when at least 95 % of OOD is (fpr95_ood_positive), which OpenOOD reports as FPR95"
+)
 CSV_COLUMNS = (
     *("benchmark", "method", "backbone", "num_shots", "class_fraction", "num_negatives", "score", "num_seeds"),
     *("ood_set", "auroc_mean", "auroc_std", "fpr95_id_positive_mean", "fpr95_id_positive_std"),
     *("id_accuracy_mean", "id_accuracy_std"),
 )
+
+
+_Best = Callable[[Iterable[float]], float]
+
+
+class _Rate(NamedTuple):
+    """A metric in metrics.json and what chooses its best value."""
+
+    key: str
+    best: _Best
+
+
+_RATES = (_Rate("auroc", max), _Rate("fpr95_id_positive", min), _Rate("fpr95_ood_positive", min))
 
 
 class _Cell(NamedTuple):
@@ -45,39 +61,86 @@ class _Layout(NamedTuple):
     lines: tuple[_Line, ...]
 
 
-def run_table(metrics: Mapping[str, Any]) -> Table:
+def run_table(metrics: Mapping[str, Any]) -> FittingTable | Group:
     """Table of a single run.
 
     Args:
         metrics: the content of its metrics.json.
 
     Returns:
-        Rows: scores; columns: OOD sets and their mean, each cell AUROC / FPR95 in percent; the title has the ID
-        accuracy. The best value of a column is bold.
+        Rows: scores; columns: OOD sets and their means, or the other way round where the console is narrow. Each cell
+        is AUROC / FPR95 in percent, for benchmarks with groups of sets both directions of FPR95; the title has the ID
+        accuracy. The best value of a column is bold. Covariate-shifted ID sets make a second table.
     """
-    scores = metrics["scores"]
-    sets = [*dict.fromkeys(name for values in scores.values() for name in values if name != MEAN), MEAN]
-    shots = "" if metrics["num_shots"] is None else f", {metrics['num_shots']} shots"
+    shots = "" if metrics["num_shots"] is None else f", {_counted(metrics['num_shots'], 'shot')}"
     title = (
         f"{metrics['method']} on {metrics['benchmark']} ({metrics['backbone']}{shots}, seed {metrics['seed']}): "
         f"ID accuracy {_percent(metrics['id_accuracy'])} %"
     )
-    dropped = metrics.get("dropped_samples", 0)
-    note = f"; {dropped} damaged pictures left out" if dropped else ""
-    table = _table(title, f"Cells: AUROC / FPR95 in percent. {CAPTION}{note}")
-    for name in ("score", *sets):
-        table.add_column(Text(name), justify="left" if name == "score" else "right", no_wrap=True)
-    auroc, fpr95 = (
-        [_mark_best([_percent(values[name][key]) for values in scores.values()], best) for name in sets]
-        for key, best in (("auroc", max), ("fpr95_id_positive", min))
+    groups = metrics.get("groups", {})
+    names = [*ood_sets(metrics), *groups, MEAN]
+    rates = _RATES if groups else _RATES[:2]
+    notes = _run_notes(metrics)
+    if "full_spectrum" not in metrics:
+        return _scores_table(title, metrics["scores"], names, rates, notes)
+    enlarged = metrics["full_spectrum"]
+    accuracies = ", ".join(f"{name} {_percent(one['accuracy'])} %" for name, one in enlarged["sets"].items())
+    second_title = (
+        f"full spectrum: ID accuracy {_percent(enlarged['id_accuracy'])} % over {enlarged['n_id']} pictures "
+        f"({accuracies})"
     )
-    for i, score in enumerate(scores):
-        cells = [_rich(a[i], " / ", f[i]) for a, f in zip(auroc, fpr95, strict=True)]
-        table.add_row(Text(score), *cells)
+    return Group(
+        _scores_table(title, metrics["scores"], names, rates),
+        _scores_table(second_title, enlarged["scores"], names, rates, notes),
+    )
+
+
+def _run_notes(metrics: Mapping[str, Any]) -> list[str]:
+    groups, dropped = metrics.get("groups", {}), metrics.get("dropped_samples", 0)
+    if groups:
+        means = [f"{name}: mean over {', '.join(members)}" for name, members in groups.items()]
+        notes = [
+            f"Cells: AUROC/FPR95/FPR95ood in percent. {CAPTION}; {_OOD_POSITIVE}",
+            f"{'; '.join(means)}; {MEAN}: over all sets",
+        ]
+    else:
+        notes = [f"Cells: AUROC / FPR95 in percent. {CAPTION}"]
+    return [*notes, f"{_counted(dropped, 'damaged picture')} left out"] if dropped else notes
+
+
+def _scores_table(
+    title: str, scores: Mapping[str, Any], names: Sequence[str], rates: Sequence[_Rate], notes: Sequence[str] = ()
+) -> FittingTable:
+    """Rows of scores and columns of sets and means; where these do not fit, rows of sets and columns of scores."""
+    separator = " / " if len(rates) < 3 else "/"
+    by_name = []
+    for name in names:
+        columns = [_mark_best([_percent(values[name][key]) for values in scores.values()], best) for key, best in rates]
+        by_name.append([_rich(*_interleaved(cells, separator)) for cells in zip(*columns, strict=True)])
+    by_score = list(zip(*by_name, strict=True))
+    table = FittingTable(
+        title, notes, alternative=_filled(FittingTable(title, notes), "OOD set", scores, names, by_name)
+    )
+    return _filled(table, "score", names, list(scores), by_score)
+
+
+def _filled(
+    table: FittingTable, corner: str, headers: Iterable[str], labels: Sequence[str], rows: Sequence[Sequence[Text]]
+) -> FittingTable:
+    table.add_column(corner, overflow="fold")
+    for header in headers:
+        table.add_column(Text(header), justify="right", no_wrap=True)
+    for label, cells in zip(labels, rows, strict=True):
+        table.add_row(Text(label), *cells)
     return table
 
 
-def summary_tables(summary: Sequence[SummaryRow]) -> list[Table]:
+def _interleaved(cells: Sequence[_Cell], separator: str) -> list[_Cell | str]:
+    first, *others = cells
+    return [first, *(part for cell in others for part in (separator, cell))]
+
+
+def summary_tables(summary: Sequence[SummaryRow]) -> list[FittingTable]:
     """Tables for the terminal, one for each benchmark and choice of OOD sets.
 
     Args:
@@ -89,7 +152,8 @@ def summary_tables(summary: Sequence[SummaryRow]) -> list[Table]:
     """
     tables = []
     for layout in _layouts(summary, plus_minus="±"):
-        table = _table(layout.title, _caption(summary), gap=0, leading=1)
+        num_labels = len(layout.label_names)  # method and score share a column, the last says which metric
+        table = FittingTable(layout.title, [_caption(summary)], num_labels=num_labels, gap=0, leading=1)
         table.add_column("method\nscore", overflow="fold")
         for name in layout.label_names[1:-1]:
             table.add_column(Text(name), overflow="fold")
@@ -125,7 +189,7 @@ def to_markdown(summary: Sequence[SummaryRow]) -> str:
 
 
 def to_csv(summary: Iterable[SummaryRow]) -> str:
-    """One line for each row and OOD set (their mean is the set "mean"), rates as fractions, unrounded.
+    """One line for each row and OOD set (means over sets go by their names), rates as fractions, unrounded.
 
     Args:
         summary: rows of `negprompt.reports.collect.summary`.
@@ -143,14 +207,14 @@ def to_csv(summary: Iterable[SummaryRow]) -> str:
 
 
 def _layouts(summary: Sequence[SummaryRow], plus_minus: str) -> list[_Layout]:
-    groups: dict[tuple[str, frozenset[str]], list[SummaryRow]] = {}
+    tables: dict[tuple[object, ...], list[SummaryRow]] = {}
     for row in summary:
-        groups.setdefault((row.benchmark, frozenset(row.ood_sets)), []).append(row)
-    return [_layout(rows, plus_minus) for rows in groups.values()]
+        tables.setdefault((row.benchmark, frozenset(row.ood_sets), frozenset(row.groups)), []).append(row)
+    return [_layout(rows, plus_minus) for rows in tables.values()]
 
 
 def _layout(rows: Sequence[SummaryRow], plus_minus: str) -> _Layout:
-    sets = (*rows[0].ood_sets, MEAN)
+    sets = (*rows[0].ood_sets, *rows[0].groups, MEAN)
     auroc = [_statistics([row.auroc[name] for row in rows], max, plus_minus) for name in sets]
     fpr95 = [_statistics([row.fpr95[name] for row in rows], min, plus_minus) for name in sets]
     id_accuracy = _statistics([row.id_accuracy for row in rows], max, plus_minus)
@@ -169,13 +233,13 @@ def _layout(rows: Sequence[SummaryRow], plus_minus: str) -> _Layout:
     return _Layout(title, tuple(labels), sets, lines)
 
 
-def _statistics(values: Sequence[Statistic], best: Callable[[Iterable[float]], float], plus_minus: str) -> list[_Cell]:
+def _statistics(values: Sequence[Statistic], best: _Best, plus_minus: str) -> list[_Cell]:
     cells = _mark_best([_percent(value.mean) for value in values], best)
     spreads = ["" if value.std is None else f"{plus_minus}{_percent(value.std)}" for value in values]
     return [cell._replace(text=cell.text + spread) for cell, spread in zip(cells, spreads, strict=True)]
 
 
-def _mark_best(printed: Sequence[str], best: Callable[[Iterable[float]], float]) -> list[_Cell]:
+def _mark_best(printed: Sequence[str], best: _Best) -> list[_Cell]:
     """Mark all values that print like the best one; a column of one value has no best."""
     winner = best(map(float, printed))
     return [_Cell(text, is_best=len(printed) > 1 and float(text) == winner) for text in printed]
@@ -185,21 +249,13 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def _caption(rows: Iterable[SummaryRow]) -> str:
     has_spread = any(row.id_accuracy.std is not None for row in rows)
     return f"{CAPTION}; mean ± sample standard deviation over seeds" if has_spread else CAPTION
-
-
-def _table(title: str, caption: str, *, gap: int = 1, leading: int = 0) -> Table:
-    return Table(
-        title=Text(title, style="bold"),
-        caption=Text(caption),
-        box=box.SIMPLE_HEAD,
-        padding=(0, gap, 0, 0),
-        leading=leading,
-        title_justify="left",
-        caption_justify="left",
-    )
 
 
 def _rich(*parts: _Cell | str) -> Text:
