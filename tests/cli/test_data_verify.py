@@ -126,7 +126,7 @@ def test_a_file_in_place_of_the_cache_is_said_once(check, tree, tmp_path):
 
 def test_no_data_at_all(check, tmp_path):
     said = check(tmp_path / "gone")
-    one_message(said, 1, "5 problems in 0 pictures of 0 sets")
+    one_message(said, 1, "5 problems: no set could be looked at")
     assert "docs/data.md" in said.out
 
 

@@ -26,11 +26,14 @@ from damage import (
 from PIL import Image
 
 from negprompt.data import decoding, overlaps, sightings
+from negprompt.data.base import Source
 from negprompt.data.conventional import ConventionalOOD
 from negprompt.data.folder import FolderID, FolderOOD
 from negprompt.data.imagenet import ImageNetID
+from negprompt.data.listing import in_memory
 from negprompt.data.verify import Wanted, verify
 from negprompt.errors import ConfigError
+from negprompt.types import ImageSet
 
 # --- what is read ----------------------------------------------------------------------------------------------------
 
@@ -191,3 +194,12 @@ def test_an_interrupt_ends_the_look_at_once(tree, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         look(tree)
     assert len(started) < 100
+
+
+def test_pictures_that_are_no_files_are_named_by_key_and_place():
+    images = ImageSet("shard.tar", ["a/1", "b/2"], [b"", miniatures.picture(1)], [-1, -1])
+    source = Source("set", "ood", lambda: None)
+    seen = sightings.see(source, in_memory(images, ()), lambda items, *_: items)
+    (problem,) = sightings.fault_problems(seen, "")
+    assert problem.examples == ("a/1 (shard.tar, number 0)",)
+    assert problem.fix == "Get them again, or remove them."

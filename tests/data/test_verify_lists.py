@@ -151,6 +151,19 @@ def test_a_listed_picture_that_is_not_there_is_found_without_reading(whole_openo
     assert report.severe == [found(report, "ninco", "1 of 16", "missing", str(gone))]
 
 
+def test_shifted_pictures_may_be_test_pictures_but_no_training_ones(whole_openood, tmp_path):
+    root = copied(whole_openood, tmp_path / "openood")
+    id_sets = OpenOODID(name="openood", num_shots=1, root=str(root), full_spectrum=True)
+    ood_sets = OpenOOD(name="openood", root=str(root), sets=["ninco"])
+    large = root / "images_largescale"
+    shifted, other = sorted(path for path in (large / "imagenet_c").rglob("*.JPEG"))[:2]
+    own(shifted).write_bytes(first(large / "imagenet_1k" / "val").read_bytes())
+    own(other).write_bytes(first(large / "imagenet_1k" / "train").read_bytes())
+    report = verify(id_sets, ood_sets, ANY)
+    fragments = ["1 picture of imagenet_c is in train too", str(other), "Remove from one of the two"]
+    assert report.severe == [found(report, "train and imagenet_c", *fragments)]
+
+
 def test_a_missing_csv_is_named(tmp_path):
     miniatures.csv_file(tmp_path)
     id_sets = CsvID(name="csv", num_shots=2, file=str(tmp_path / "dataset.csv"))

@@ -39,12 +39,14 @@ def verdict(report: Report) -> str:
 
     Example:
         >>> verdict(Report((), ()))
-        'no problem in 0 pictures of 0 sets'
+        'no problem: no set could be looked at'
     """
     severe = len(report.severe)
     warnings = len(report.problems) - severe
     problems = counted(severe, "problem") if severe else "no problem"
     problems += f" and {counted(warnings, 'warning')}" if warnings else ""
+    if not report.sets:
+        return f"{problems}: no set could be looked at"
     pictures = counted(sum(one.pictures for one in report.sets), "picture")
     return f"{problems} in {pictures} of {counted(len(report.sets), 'set')}"
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from negprompt.data.base import Problem
 from negprompt.data.duplicates import exact_pairs, near_pairs
-from negprompt.data.sightings import Progress, Sightings
+from negprompt.data.sightings import Progress, Sightings, place
 from negprompt.data.wording import counted, few, some
 
 _MOST_PAIRS = 5_000_000_000  # about two minutes of comparing hashes on one core
@@ -140,14 +140,14 @@ def _is(count: int) -> str:
 
 
 def _pairs(left: Sightings, right: Sightings, pairs: npt.NDArray[np.int64], total: int) -> tuple[str, ...]:
-    shown = [f"{_place(right, other)}{EQUALS}{_place(left, one)}" for one, other in pairs[:_SHOWN].tolist()]
+    shown = [
+        f"{place(right.listing, other)}{EQUALS}{place(left.listing, one)}" for one, other in pairs[:_SHOWN].tolist()
+    ]
     return few(shown, total)
 
 
-def _place(seen: Sightings, row: int) -> str:
-    return seen.listing.contents.place(row)
-
-
 def _examples(seen: Sightings, groups: Sequence[npt.NDArray[np.int64]], total: int) -> tuple[str, ...]:
-    shown = [f"{_place(seen, int(rows[1]))}{EQUALS}{_place(seen, int(rows[0]))}" for rows in groups[:_SHOWN]]
+    shown = [
+        f"{place(seen.listing, int(rows[1]))}{EQUALS}{place(seen.listing, int(rows[0]))}" for rows in groups[:_SHOWN]
+    ]
     return few(shown, total)

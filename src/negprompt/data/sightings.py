@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from negprompt.data.base import Problem, Source
-from negprompt.data.contents import Contents
+from negprompt.data.contents import Contents, Files
 from negprompt.data.decoding import decode, mode_of
 from negprompt.data.duplicates import HASH_WORDS, perceptual_hash
 from negprompt.data.listing import Listing
@@ -110,6 +110,12 @@ def fault_problems(seen: Sightings, skipping: str) -> Iterator[Problem]:
         yield _fault_problem(seen, "cannot be decoded for other reasons", rows, skipping)
 
 
+def place(listing: Listing, row: int) -> str:
+    """Where a picture lies; its name too, where it is no file of its own."""
+    where = listing.contents.place(row)
+    return where if isinstance(listing.contents, Files) else f"{listing.keys[row]} ({where})"
+
+
 def _fault_problem(seen: Sightings, fault: str, rows: Sequence[int], skipping: str) -> Problem:
     verb, _, rest = fault.partition(" ")
     said = fault if len(rows) == 1 else f"{_PLURAL.get(verb, verb)} {rest}"
@@ -121,7 +127,7 @@ def _fault_problem(seen: Sightings, fault: str, rows: Sequence[int], skipping: s
     else:
         fix = "Get them again, or remove them."
         fix += f" With {skipping} runs leave them out and count them." if skipping else ""
-    examples = few([seen.read.contents.place(row) for row in rows[:3]], len(rows))
+    examples = few([place(seen.read, row) for row in rows[:3]], len(rows))
     return Problem(seen.source.name, what, fix, examples=examples)
 
 
