@@ -55,12 +55,16 @@ class IDPictures(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something wrong with a set: what, and what to do. A problem that is not `severe` is a warning."""
+    """Something wrong with a set: what, and what to do. A problem that is not `severe` is a warning.
+
+    `examples`: the first few pictures or folders that it is about.
+    """
 
     set_name: str
     what: str
     fix: str
     severe: bool = True
+    examples: tuple[str, ...] = ()
 
 
 class Expected(NamedTuple):
