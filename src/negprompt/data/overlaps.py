@@ -23,9 +23,9 @@ EQUALS = " = "
 class Overlap(NamedTuple):
     """Pictures that two sets share: pairs (row in left, row in right) of equal files, and of those that look alike.
 
-    `exact_drawn` (K,): whether the file is in the few-shot draw, all true where `left` is no training set. `alike` counts
-    rows in `drawn`, which is `left` or, where that has too many pictures to compare, its few-shot draw. None where these
-    are too many as well.
+    `exact_drawn` (K,): whether the file is in the few-shot draw, all true where `left` is no training set. `alike`
+    counts rows in `drawn`, which is `left` or, where that has too many pictures to compare, its few-shot draw. None
+    where these are too many as well.
     """
 
     left: Sightings
