@@ -172,6 +172,13 @@ class ListedID(IDSets, Stored):
         for class_key, _ in rows_of_file:
             counts[class_key] += 1
         wrong = {class_key: count for class_key, count in counts.items() if count != self.num_shots}
+        if wrong and not set(wrong.values()) - {0}:
+            msg = (
+                f"The manifest {path} is of other classes: it has no picture of {len(wrong)} of {len(keys)}, for "
+                f"example {next(iter(wrong))}. Use the same data set, data.keep_classes and data.class_fraction, or set "
+                "data.manifest=null to draw anew."
+            )
+            raise DataError(msg)
         if wrong:
             class_key, count = next(iter(wrong.items()))
             msg = (

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.progress import track
 
 from negprompt.data.cache import read_arrays, write_arrays
@@ -144,6 +145,6 @@ def _mapped(
         places = [int(row) for row in rows]
         chunks = (places[start : start + ahead] for start in range(0, len(places), ahead))
         results = (result for chunk in chunks for result in pool.map(function, chunk))
-        yield from track(
-            results, text, total=len(places), transient=True, disable=rank() > 0 or len(places) < _WORTH_A_BAR
-        )
+        console = Console(stderr=True)
+        silent = rank() > 0 or len(places) < _WORTH_A_BAR or not console.is_terminal
+        yield from track(results, text, total=len(places), console=console, transient=True, disable=silent)
