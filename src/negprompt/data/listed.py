@@ -175,8 +175,8 @@ class ListedID(IDSets, Stored):
         if wrong and not set(wrong.values()) - {0}:
             msg = (
                 f"The manifest {path} is of other classes: it has no picture of {len(wrong)} of {len(keys)}, for "
-                f"example {next(iter(wrong))}. Use the same data set, data.keep_classes and data.class_fraction, or set "
-                "data.manifest=null to draw anew."
+                f"example {next(iter(wrong))}. Use the same data set, data.keep_classes and data.class_fraction, or "
+                "set data.manifest=null to draw anew."
             )
             raise DataError(msg)
         if wrong:
