@@ -23,7 +23,7 @@ def listing(**counts):
     return of_rows(Path("top"), [(f"{c}/{n}.jpg", f"{c}/{n}.jpg", None if c == "_" else c) for c, n in rows])
 
 
-def source(*classes, side="train", known=(), at_least=0, **expected):
+def source(*classes, side="train", known=(), at_least=1, **expected):
     wanted = Expected(expected.get("total"), expected.get("per_class"), expected.get("fix", GET))
     return Source("set", side, lambda: None, classes or None, known, wanted, at_least)
 
@@ -66,6 +66,7 @@ COUNTS = {
         ["1 class name is not in the list of classes: x; 1 picture left aside"],
     ),
     "known ones that are not used": (source("cat", known=("dog",)), {"cat": 1, "dog": 2}, []),
+    "a set that need not have all classes": (source("cat", "dog", side="shifted", at_least=0), {"cat": 2}, []),
     "without class": (source("cat"), {"cat": 1, "_": 1}, ["1 picture has no class"]),
     "OOD without class": (source(side="ood"), {"_": 3}, []),
 }

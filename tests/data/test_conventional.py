@@ -93,4 +93,4 @@ def test_an_unknown_set_is_answered_with_the_nearest(root):
 def test_a_set_of_another_size_than_the_papers_is_said(root, caplog):
     conventional(root, per_set=2)
     sets(root, sets=["Texture"]).load()
-    assert "Texture: 47 pictures, the protocol has 5,640" in caplog.text
+    assert "Texture: 47 pictures, not the protocol's 5,640" in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import re
 import shutil
 import tarfile
 from collections import Counter
@@ -282,7 +283,7 @@ def test_a_flat_picture_that_nobody_knows_is_said_and_left_out(tmp_path, caplog)
     root = some(tmp_path)
     shutil.copy(next((root / "val").iterdir()), root / "val" / "holiday.jpg")
     assert len(of_some(root).load(1).test.keys) == 8
-    assert "no class: holiday.jpg" in caplog.text
+    assert re.search(r"no class: \S*holiday\.jpg", caplog.text)
 
 
 def test_a_picture_in_the_folder_of_another_class_is_said_and_keeps_its_folder(tmp_path, caplog):

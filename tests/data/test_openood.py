@@ -98,12 +98,12 @@ def test_near_and_far_are_groups_of_the_test_sets(split):
     assert split.groups == {"near": tuple(NEAR), "far": tuple(FAR)} == GROUPS
 
 
-def test_groups_hold_the_chosen_sets_only(root):
-    some = load_split(id_sets(root, keep_classes=list(IDS[:2])), ood_sets(root, sets=["textures", "ninco"]), 1)
-    assert list(some.ood) == ["textures", "ninco"]
-    assert some.groups == {"near": ("ninco",), "far": ("textures",)}
-    only_far = load_split(id_sets(root, keep_classes=list(IDS[:2])), ood_sets(root, sets=["textures"]), 1)
-    assert only_far.groups == {"far": ("textures",)}
+def test_a_mean_is_named_near_or_far_only_over_all_its_sets(root):
+    few = load_split(id_sets(root, keep_classes=list(IDS[:2])), ood_sets(root, sets=["textures", "ninco"]), 1)
+    assert list(few.ood) == ["textures", "ninco"]
+    assert few.groups == {}
+    near = load_split(id_sets(root, keep_classes=list(IDS[:2])), ood_sets(root, sets=["ninco", "ssb_hard"]), 1)
+    assert near.groups == {"near": ("ssb_hard", "ninco")}
 
 
 def test_pictures_for_choosing_settings_are_others_than_those_of_the_test(root, split):
@@ -208,7 +208,7 @@ def test_missing_pictures_are_counted_whichever_of_them_it_is(copy, root):
 
 def test_a_list_of_another_size_is_said(root, caplog):
     ood_sets(root, sets=["ninco"]).load()
-    assert "ninco: 16 pictures, the protocol has 5,879" in caplog.text
+    assert "ninco: 16 pictures, not the protocol's 5,879" in caplog.text
 
 
 def test_an_unknown_set_is_answered_with_the_nearest(root):

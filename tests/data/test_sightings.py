@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -203,3 +204,12 @@ def test_pictures_that_are_no_files_are_named_by_key_and_place():
     (problem,) = sightings.fault_problems(seen, "")
     assert problem.examples == ("a/1 (shard.tar, number 0)",)
     assert problem.fix == "Get them again, or remove them."
+
+
+def test_hashes_are_those_of_the_pictures_that_could_be_read():
+    encoded = [b"", miniatures.picture(1), b"no picture", miniatures.picture(2), miniatures.picture(3)]
+    images = ImageSet("set", list("abcde"), encoded, [-1] * 5)
+    seen = sightings.see(Source("set", "ood", lambda: None), in_memory(images, ()), lambda items, *_: items)
+    assert list(seen.listing.keys) == ["b", "d", "e"]
+    assert [row.tobytes() for row in seen.sha256] == [hashlib.sha256(encoded[row]).digest() for row in (1, 3, 4)]
+    assert seen.unreadable == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,15 +80,14 @@ def _verify_data(config: dict[str, Any]) -> None:
     id_sets, ood_sets = _sets(config)
     options, paths = _options(config), settings(Paths, config["paths"], "paths")
     kept = {"paths.cache_dir": paths.cache_dir, "paths.manifests_dir": paths.manifests_dir}
-    # A cache that cannot be written is in the report; said again at each listing it would bury it.
-    logging.getLogger("negprompt.data.cache").setLevel(logging.ERROR)
-    report = verify(
-        id_sets,
-        ood_sets,
-        Wanted(options.pictures, options.counts, options.seed),
-        folders={setting: Path(folder) for setting, folder in kept.items() if folder is not None},
-        progress=_with_bar,
-    )
+    with _quiet_cache():
+        report = verify(
+            id_sets,
+            ood_sets,
+            Wanted(options.pictures, options.counts, options.seed),
+            folders={setting: Path(folder) for setting, folder in kept.items() if folder is not None},
+            progress=_with_bar,
+        )
     console = Console()
     title = id_sets.name if id_sets.name == ood_sets.name else f"{id_sets.name} against {ood_sets.name}"
     show(console, printable(title, console.encoding), report)
@@ -95,6 +95,18 @@ def _verify_data(config: dict[str, Any]) -> None:
         msg = f"{title}: {verdict(report)}; each is listed above with what to do."
         raise DataError(msg)
     console.print(verdict(report), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _quiet_cache() -> Iterator[None]:
+    """A cache that cannot be written is in the report; said again at each listing it would bury it."""
+    log = logging.getLogger("negprompt.data.cache")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _with_bar(items: Iterable[Any], text: str, total: int) -> Iterator[Any]:

@@ -118,7 +118,7 @@ class IDSets(Settings):
         ]
         names = pictures.class_names
         return [
-            Source(name, side, functools.partial(in_memory, images, names), names, at_least=1)
+            Source(name, side, functools.partial(in_memory, images, names), names, at_least=int(side != "shifted"))
             for side, name, images in sides
         ]
 

@@ -23,13 +23,15 @@ EQUALS = " = "
 class Overlap(NamedTuple):
     """Pictures that two sets share: pairs (row in left, row in right) of equal files, and of those that look alike.
 
-    `alike` counts rows in `drawn`, which is `left` or, where that has too many pictures to compare, its few-shot draw.
-    None where these are too many as well.
+    `exact_drawn` (K,): whether the file is in the few-shot draw, all true where `left` is no training set. `alike`
+    counts rows in `drawn`, which is `left` or, where that has too many pictures to compare, its few-shot draw. None
+    where these are too many as well.
     """
 
     left: Sightings
     right: Sightings
     exact: npt.NDArray[np.int64]
+    exact_drawn: npt.NDArray[np.bool_]
     drawn: Sightings
     alike: npt.NDArray[np.int64] | None
 
@@ -51,7 +53,15 @@ def overlaps(seen: Sequence[Sightings], draw: Sightings | None, progress: Progre
         if not _too_many(compared, right):
             alike = near_pairs(compared.looks, right.looks)
             alike = alike[~np.isin(alike[:, 1], exact[:, 1])]
-        yield Overlap(left, right, exact, compared, alike)
+        yield Overlap(left, right, exact, _in_draw(left, exact, draw), compared, alike)
+
+
+def _in_draw(left: Sightings, exact: npt.NDArray[np.int64], draw: Sightings | None) -> npt.NDArray[np.bool_]:
+    """Which of the shared files a run would train on."""
+    if left.source.side != "train" or draw is None:
+        return np.ones(len(exact), bool)
+    drawn = {digest.tobytes() for digest in draw.sha256}
+    return np.array([left.sha256[row].tobytes() in drawn for row in exact[:, 0]], bool)
 
 
 def _too_many(left: Sightings, right: Sightings) -> bool:
@@ -109,16 +119,25 @@ def _must_differ(left: Sightings, right: Sightings) -> bool:
 
 
 def _exact_problems(overlap: Overlap) -> Iterator[Problem]:
-    if len(overlap.exact):
-        left, right = overlap.left.source, overlap.right.source
-        what = f"{counted(len(overlap.exact), 'picture')} of {right.name} {_is(len(overlap.exact))} in {left.name} too"
-        if right.side == "ood":
-            fix = f"Remove from {right.name}, or from {left.name}: a picture cannot be ID and OOD."
-        else:
-            fix = "Remove from one of the two: a test on pictures that were trained on says nothing."
-        yield Problem(
-            _names(overlap), what, fix, examples=_pairs(overlap.left, overlap.right, overlap.exact, len(overlap.exact))
-        )
+    left, right = overlap.left.source, overlap.right.source
+    if right.side == "ood":
+        fix = f"Remove from {right.name}, or from {left.name}: a picture cannot be ID and OOD."
+        yield from _shared(overlap, overlap.exact, left.name, fix)
+        return
+    fix = "Remove from one of the two: a test on pictures that were trained on says nothing."
+    yield from _shared(overlap, overlap.exact[overlap.exact_drawn], left.name, fix)
+    others = f"{left.name} (outside of this seed's few-shot draw)"
+    fix = "A run with another seed or more shots may train on them."
+    yield from _shared(overlap, overlap.exact[~overlap.exact_drawn], others, fix, severe=False)
+
+
+def _shared(
+    overlap: Overlap, pairs: npt.NDArray[np.int64], where: str, fix: str, *, severe: bool = True
+) -> Iterator[Problem]:
+    if len(pairs):
+        what = f"{counted(len(pairs), 'picture')} of {overlap.right.source.name} {_is(len(pairs))} in {where} too"
+        examples = _pairs(overlap.left, overlap.right, pairs, len(pairs))
+        yield Problem(_names(overlap), what, fix, severe, examples)
 
 
 def _near_problems(overlap: Overlap) -> Iterator[Problem]:
