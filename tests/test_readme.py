@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import miniatures
 import pytest
 
 from negprompt.cli.arguments import parse
@@ -23,8 +24,22 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with the data sets that the README's commands name."""
+    folder = tmp_path_factory.mktemp("home")
+    few = miniatures.resource("wordnet_ids.txt")[:2]
+    miniatures.imagenet(folder / "archives" / "imagenet_1k", val="flat", wordnet_ids=few)
+    miniatures.conventional(folder / "archives", per_set=1)
+    miniatures.folder(folder / "mine")
+    miniatures.ood_folder(folder / "others")
+    return folder
+
+
 @pytest.mark.parametrize("arguments", [match["arguments"].strip() for match in TRAIN.finditer(readme())])
-def test_a_train_command_of_the_readme_composes(arguments):
+def test_a_train_command_of_the_readme_composes(arguments, home, monkeypatch):
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("NEGPROMPT_DATA", str(home / "archives"))
     members = compositions("train", parse([word for word in shlex.split(arguments) if word not in ("--cfg", "job")]))
     assert members
     for member in members:

@@ -13,6 +13,7 @@ from damage import (
     delete_class,
     first,
     found,
+    imagenet,
     leave_one_picture,
     look,
     own,
@@ -203,6 +204,20 @@ def test_copies_inside_a_set_are_a_warning(tree):
     copies = found(report, "SUN", "2 pictures are copies of others", "sun_triplet.jpg", "Remove the copies")
     assert report.problems == (copies,)
     assert not copies.severe
+
+
+def test_a_test_picture_in_the_training_pool_is_a_problem_only_where_it_is_drawn(tree):
+    train, val = tree / "imagenet_1k" / "train" / TENCH, tree / "imagenet_1k" / "val" / TENCH
+    for number in range(20):  # so many that a draw of two leaves most of them
+        save(photo(1000 + number), train / f"{TENCH}_{number}.JPEG")
+    drawn = [key for key in imagenet(tree, manifests_dir=None).load(1).train.keys if key.startswith(TENCH)]
+    outside = next(path for path in sorted(train.iterdir()) if f"{TENCH}/{path.name}" not in drawn)
+    shutil.copy(first(val), own(outside))
+    report = look(tree)
+    assert not found(report, "train and test", "1 picture of test is in train (outside of this seed's").severe
+    shutil.copy(first(val), own(train / drawn[0].rpartition("/")[2]))
+    report = look(tree)
+    assert found(report, "train and test", "1 picture of test is in train too", "Remove from one of the two").severe
 
 
 def test_a_training_picture_under_two_classes_is_a_warning(tree):
