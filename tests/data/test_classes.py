@@ -48,7 +48,7 @@ def test_two_classes_may_have_one_name(tmp_path):
     [
         ("names.txt", b"cat\ndog\n", r"has 2 names and there are 3 classes"),
         ("names.txt", b"", r"has 0 names and there are 3 classes"),
-        ("names.txt", b"caf\xe9\ndog\nt rex\n", r"data\.class_names=.* cannot be read .* text file in UTF-8"),
+        ("names.txt", b"\xe9t\xe9\ndog\nt rex\n", r"data\.class_names=.* cannot be read .* text file in UTF-8"),
         ("names.csv", b"key,name\ncat,kitty\n", r"has the columns key, name: its first line must be class,name"),
         ("names.csv", b"", r"has the columns none"),
         ("names.csv", b"class,name\n", r"has no name for class 'cat' \(3 of 3 classes lack one\); the file is empty"),
@@ -85,5 +85,5 @@ def test_unknown_and_no_classes_are_refused():
 
 
 def test_a_class_whose_folder_name_is_not_utf8_can_be_drawn_from():
-    name = os.fsdecode(b"caf\xe9")
+    name = os.fsdecode(b"\xe9t\xe9")
     assert len(draw(["a", "b", "c"], [(name, [0, 1, 2])], 2, 1)) == 2

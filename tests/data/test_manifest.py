@@ -20,7 +20,12 @@ from negprompt.data.manifest import Manifest
 from negprompt.data.own_csv import CsvID
 from negprompt.errors import DataError
 
-ROWS = (("cat", "cat/1.png"), ("cat", "cat/0.png"), ("dög", "dög/\u2028.png"), ("café", os.fsdecode(b"caf\xe9/x.png")))
+ROWS = (
+    ("cat", "cat/1.png"),
+    ("cat", "cat/0.png"),
+    ("dög", "dög/\u2028.png"),
+    ("café", os.fsdecode(b"\xe9t\xe9/x.png")),
+)
 EXAMPLE = Manifest("own", 2, 1, ROWS)
 
 

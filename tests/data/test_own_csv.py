@@ -183,9 +183,9 @@ def test_no_file_a_missing_and_an_unreadable_one_are_said(tmp_path, root):
         CsvID(name="csv", num_shots=1).check()
     with pytest.raises(ConfigError, match=r"ood\.file=<csv with the columns path,label>"):
         CsvOOD(name="csv").check()
-    with pytest.raises(DataError, match=r"nowhere\.csv cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"data\.file: the list .*nowhere\.csv cannot be read \(No such file"):
         settings(root, file=str(tmp_path / "nowhere.csv")).check()
-    (tmp_path / "latin.csv").write_bytes(b"path,label,split\ncaf\xe9.jpg,cat,train\n")
+    (tmp_path / "latin.csv").write_bytes(b"path,label,split\n\xe9t\xe9.jpg,cat,train\n")
     with pytest.raises(DataError, match=r"latin\.csv cannot be read .*UTF-8"):
         settings(root, file=str(tmp_path / "latin.csv")).check()
     (tmp_path / "empty.csv").write_bytes(b"")

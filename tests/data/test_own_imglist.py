@@ -73,7 +73,11 @@ def test_paths_count_from_the_list_where_no_root_is_given(root):
 
 def test_spaces_in_paths_marks_and_blank_lines_are_read(tmp_path):
     (tmp_path / "list.txt").write_bytes("\ufeffa b/c  d.jpg 3\r\n\r\n  x.jpg -1 \nd/e.jpg   12\n\n".encode())
-    assert read_imglist(tmp_path / "list.txt") == [("a b/c  d.jpg", 3), ("x.jpg", -1), ("d/e.jpg", 12)]
+    assert read_imglist(tmp_path / "list.txt", "data.train_list") == [
+        ("a b/c  d.jpg", 3),
+        ("x.jpg", -1),
+        ("d/e.jpg", 12),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,14 +86,14 @@ def test_spaces_in_paths_marks_and_blank_lines_are_read(tmp_path):
 def test_a_line_of_another_form_is_named_by_its_number(tmp_path, line):
     (tmp_path / "list.txt").write_text(f"x.jpg 1\n\n{line}\ny.jpg 2\n")
     with pytest.raises(DataError, match=r"list\.txt, line 3: .* is not 'path label' with a whole number"):
-        read_imglist(tmp_path / "list.txt")
+        read_imglist(tmp_path / "list.txt", "data.train_list")
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
 def test_an_empty_list_is_refused(tmp_path, content):
     (tmp_path / "list.txt").write_text(content)
     with pytest.raises(DataError, match=r"list\.txt lists no picture"):
-        read_imglist(tmp_path / "list.txt")
+        read_imglist(tmp_path / "list.txt", "data.train_list")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -132,11 +136,13 @@ def test_missing_lists_are_said(root, tmp_path):
     for part in ("train", "test"):
         with pytest.raises(ConfigError, match=rf"data\.{part}_list=<list"):
             settings(root, **{f"{part}_list": None}).check()
-        with pytest.raises(DataError, match=r"nowhere\.txt cannot be read \(No such file"):
+        with pytest.raises(
+            DataError, match=rf"data\.{part}_list: the list .*nowhere\.txt cannot be read \(No such file"
+        ):
             settings(root, **{f"{part}_list": str(tmp_path / "nowhere.txt")}).check()
     with pytest.raises(ConfigError, match=r"ood\.lists=\{name: list"):
         ood(root, lists=None).check()
-    with pytest.raises(DataError, match=r"nowhere\.txt cannot be read"):
+    with pytest.raises(DataError, match=r"ood\.lists: the list .*nowhere\.txt cannot be read"):
         ood(root, lists={"x": str(tmp_path / "nowhere.txt")}).check()
 
 

@@ -215,7 +215,7 @@ def test_a_settled_folder_is_trusted_from_then_on(tmp_path, root, walks):
 
 
 def test_names_that_are_not_utf8_are_remembered(tmp_path, root, walks):
-    name = os.fsdecode(b"caf\xe9")
+    name = os.fsdecode(b"\xe9t\xe9")
     put(root / name / f"{name}.jpg")
     settle(root)
     first = list_tree(root, tmp_path / "cache")

@@ -69,7 +69,7 @@ class OpenOODFolder(NamedTuple):
         if not path.is_file():
             msg = f"The list {path} is missing: data.root (ood.root) must be OpenOOD's data folder. {_GET}"
             raise DataError(msg)
-        return read_imglist(path)
+        return read_imglist(path, "data.root (ood.root)")
 
     def is_own(self, listed: ListFile) -> bool:
         """Whether a list is OpenOOD v1.5's, byte by byte."""

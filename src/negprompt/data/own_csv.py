@@ -61,7 +61,7 @@ class CsvID(ListedID):
             "data.label_column": self.label_column,
             "data.split_column": self.split_column,
         }
-        rows = read_csv(self._file(), columns)
+        rows = read_csv(self._file(), "data.file", columns)
         kept = [row for row in rows if row.part == part]
         if not kept:
             found = ", ".join(sorted({row.part for row in rows})) or "no rows"
@@ -108,7 +108,8 @@ class CsvOOD(ListedOOD):
         )
 
     def _rows(self) -> list[Row]:
-        return read_csv(self._file(), {"ood.path_column": self.path_column, "ood.set_column": self.set_column})
+        columns = {"ood.path_column": self.path_column, "ood.set_column": self.set_column}
+        return read_csv(self._file(), "ood.file", columns)
 
     def _file(self) -> Path:
         if self.file is None:

@@ -72,7 +72,7 @@ class ImglistID(ListedID):
         if file is None:
             msg = f"data=imglist needs data.{setting}=<list with 'path label' lines>."
             raise ConfigError(msg)
-        rows = read_imglist(Path(file))
+        rows = read_imglist(Path(file), f"data.{setting}")
         if any(label < 0 for _, label in rows):
             msg = f"{file} has pictures with label -1, which is OOD: give it as ood=imglist ood.lists={{name: {file}}}."
             raise DataError(msg)
@@ -90,7 +90,7 @@ class ImglistOOD(ListedOOD):
         """Refuse missing or damaged lists."""
         for name in self.set_names():
             if self.shards is None:
-                read_imglist(self._list(name))
+                read_imglist(self._list(name), "ood.lists")
 
     def set_names(self) -> tuple[str, ...]:
         """Sets in the order they were given in."""
@@ -106,7 +106,7 @@ class ImglistOOD(ListedOOD):
     def list_set(self, name: str) -> Listing:
         """Pictures of one list."""
         path = self._list(name)
-        return of_rows(base(self.root, path), [(row, row, None) for row, _ in read_imglist(path)])
+        return of_rows(base(self.root, path), [(row, row, None) for row, _ in read_imglist(path, "ood.lists")])
 
     def _list(self, name: str) -> Path:
         return Path((self.lists or {})[name])

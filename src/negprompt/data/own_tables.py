@@ -18,11 +18,12 @@ class Row(NamedTuple):
     part: str
 
 
-def read_csv(path: Path, columns: Mapping[str, str]) -> list[Row]:
+def read_csv(path: Path, setting: str, columns: Mapping[str, str]) -> list[Row]:
     """Rows of a csv file with a header.
 
     Args:
         path: the file.
+        setting: that names the file, for messages.
         columns: by the setting that names it: the column of paths, that of labels, that which tells sets apart (or
             none).
 
@@ -33,17 +34,17 @@ def read_csv(path: Path, columns: Mapping[str, str]) -> list[Row]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             found = list(rows.fieldnames or ())
-            for setting, column in columns.items():
+            for named_by, column in columns.items():
                 if column not in found:
                     msg = (
                         f"{path} has no column {column!r}; its first line has: {', '.join(found) or 'nothing'}. "
-                        f"Rename the column, or name it in the settings ({setting}=...)."
+                        f"Rename the column, or name it in the settings ({named_by}=...)."
                     )
                     raise DataError(msg)
             wanted = list(columns.values())
             return [_row(path, rows.line_num, [row[column] for column in wanted], wanted) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, setting, error) from error
 
 
 def _row(path: Path, line: int, values: list[str | None], columns: list[str]) -> Row:
@@ -54,8 +55,12 @@ def _row(path: Path, line: int, values: list[str | None], columns: list[str]) ->
     return Row(stripped[0], stripped[1], stripped[2] if len(stripped) > 2 else "")
 
 
-def read_imglist(path: Path) -> list[tuple[str, int]]:
+def read_imglist(path: Path, setting: str) -> list[tuple[str, int]]:
     """Rows of an image list: path and integer label, separated by the last space (OpenOOD's format).
+
+    Args:
+        path: the file.
+        setting: that names the file, for messages.
 
     Raises:
         DataError: the file is missing or a line is not of that form; names the line.
@@ -63,7 +68,7 @@ def read_imglist(path: Path) -> list[tuple[str, int]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, setting, error) from error
     rows: list[tuple[str, int]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -79,6 +84,6 @@ def read_imglist(path: Path) -> list[tuple[str, int]]:
     return rows
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def _unreadable(path: Path, setting: str, error: Exception) -> DataError:
     reason = getattr(error, "strerror", None) or str(error)
-    return DataError(f"The list {path} cannot be read ({reason}): check the path and that it is a text file in UTF-8.")
+    return DataError(f"{setting}: the list {path} cannot be read ({reason}); it must be a text file in UTF-8.")
