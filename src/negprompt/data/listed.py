@@ -176,16 +176,17 @@ class ListedID(IDSets, Stored):
         return drawn
 
     def _all_of_draw(self, listing: Listing, keys: tuple[str, ...], seed: int) -> Listing | None:
-        """What shards of one draw hold: all of it but the pictures that their preparation left out; None elsewhere."""
+        """What shards of one draw hold: all of it but what their preparation left out; None where it is not that."""
         folder = self.shard_folder
         if folder is None or folder.draw is None:
             return None
         left_out = folder.dropped_by_class(TRAIN)
         rows: list[int] = []
         for key, pool in listing.rows_by_class(keys):
-            there = self.num_shots - left_out.get(key, 0)
-            if len(pool) or there:  # too few for another reason is an error
-                rows += few_shot.draw(listing.keys, [(key, pool)], there, seed, "data.keep_classes")
+            if len(pool) + left_out.get(key, 0) != self.num_shots:
+                return None  # a draw of other classes: drawing from it says which are missing
+            if len(pool):
+                rows += few_shot.draw(listing.keys, [(key, pool)], len(pool), seed)
         return listing.take(np.array(rows, np.int64))
 
     def _manifest_path(self, keys: tuple[str, ...], seed: int) -> Path | None:
