@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,19 @@ def icons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from helpers import write_benchmark  # here, since open_clip is slow to import and most tests need none
 
     return write_benchmark(tmp_path_factory.mktemp("icons"))
+
+
+@pytest.fixture(scope="session")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Miniatures by name, each written when it is first asked for and never changed."""
+    import miniatures
+
+    @functools.cache
+    def tree(name: str, **options: object) -> Path:
+        root: Path = getattr(miniatures, name)(tmp_path_factory.mktemp(name) / "data", **options)
+        return root
+
+    return tree
 
 
 @pytest.fixture

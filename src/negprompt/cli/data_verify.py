@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from rich import box
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from negprompt.cli.build import Paths, settings, target
-from negprompt.data.base import IDSets, OODSets, Problem
-from negprompt.data.verify import Overlap, Report, SetReport, verify
+from negprompt.cli.verify_report import printable, show, verdict
+from negprompt.data.base import IDSets, OODSets
+from negprompt.data.verify import Wanted, verify
 from negprompt.errors import ConfigError, DataError
 from negprompt.features.survey import Found, survey
 from negprompt.settings import Settings
@@ -77,65 +79,42 @@ def _sets(config: dict[str, Any]) -> tuple[IDSets, OODSets]:
 def _verify_data(config: dict[str, Any]) -> None:
     id_sets, ood_sets = _sets(config)
     options, paths = _options(config), settings(Paths, config["paths"], "paths")
-    folders = [Path(folder) for folder in (paths.cache_dir, paths.manifests_dir) if folder is not None]
+    kept = {"paths.cache_dir": paths.cache_dir, "paths.manifests_dir": paths.manifests_dir}
+    with _quiet_cache():
+        report = verify(
+            id_sets,
+            ood_sets,
+            Wanted(options.pictures, options.counts, options.seed),
+            folders={setting: Path(folder) for setting, folder in kept.items() if folder is not None},
+            progress=_with_bar,
+        )
     console = Console()
-    progress = functools.partial(track, console=console, transient=True, disable=not console.is_terminal)
-    report = verify(
-        id_sets,
-        ood_sets,
-        pictures=options.pictures,
-        counts=options.counts,
-        seed=options.seed,
-        folders=folders,
-        progress=lambda items, text, total: progress(items, text, total=total),
-    )
-    _print(console, f"{id_sets.name} against {ood_sets.name}", report)
+    title = id_sets.name if id_sets.name == ood_sets.name else f"{id_sets.name} against {ood_sets.name}"
+    show(console, printable(title, console.encoding), report)
     if report.severe:
-        msg = f"{len(report.severe)} problems with {id_sets.name}; they are listed above, each with what to do."
+        msg = f"{title}: {verdict(report)}; each is listed above with what to do."
         raise DataError(msg)
-    console.print("nothing wrong", highlight=False)
+    console.print(verdict(report), highlight=False, soft_wrap=True)
 
 
-def _print(console: Console, title: str, report: Report) -> None:
-    console.print(title, style="italic", highlight=False)
-    if report.sets:
-        console.print(_set_table(report.sets))
-    if report.overlaps:
-        console.print(_overlap_table(report.overlaps))
-    for problem in report.problems:
-        console.print(_line(problem), highlight=False, soft_wrap=True)
+@contextmanager
+def _quiet_cache() -> Iterator[None]:
+    """A cache that cannot be written is in the report; said again at each listing it would bury it."""
+    log = logging.getLogger("negprompt.data.cache")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
-def _line(problem: Problem) -> str:
-    mark = "[red]problem[/]" if problem.severe else "[yellow]warning[/]"
-    text = f"{problem.set_name}: {problem.what}. {problem.fix}".replace("[", "\\[").rstrip()
-    return f"{mark} {text}"
-
-
-def _set_table(sets: Iterable[SetReport]) -> Table:
-    table = Table("set", "side", "pictures", "classes", "read", "unreadable", "not RGB", box=box.SIMPLE)
-    for column in table.columns[2:6]:
-        column.justify = "right"
-    for one in sets:
-        modes = ", ".join(f"{count} {mode}" for mode, count in sorted(one.modes.items()))
-        row = [
-            one.name,
-            one.side,
-            f"{one.pictures:,}",
-            f"{one.classes or ''}",
-            f"{one.read:,}",
-            f"{one.unreadable or ''}",
-        ]
-        table.add_row(*row, modes)
-    return table
-
-
-def _overlap_table(overlaps: Iterable[Overlap]) -> Table:
-    table = Table("sets", "same file", "looks the same", title="pictures in two sets", box=box.SIMPLE)
-    for one in overlaps:
-        near = "not compared" if one.near is None else f"{one.near}"
-        table.add_row(f"{one.left}, {one.right}", f"{one.exact}", near)
-    return table
+def _with_bar(items: Iterable[Any], text: str, total: int) -> Iterator[Any]:
+    """The items, with a bar on a terminal; on standard error, so that a report in a file is a report only."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, expand=True, disable=not console.is_terminal) as bar:
+        yield from bar.track(items, total=total, description=text)
 
 
 # --- the feature store ---------------------------------------------------------------------------------------------

@@ -55,12 +55,16 @@ class IDPictures(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something wrong with a set: what, and what to do. A problem that is not `severe` is a warning."""
+    """Something wrong with a set: what, and what to do. A problem that is not `severe` is a warning.
+
+    `examples`: the first few pictures or folders that it is about.
+    """
 
     set_name: str
     what: str
     fix: str
     severe: bool = True
+    examples: tuple[str, ...] = ()
 
 
 class Expected(NamedTuple):
@@ -114,7 +118,7 @@ class IDSets(Settings):
         ]
         names = pictures.class_names
         return [
-            Source(name, side, functools.partial(in_memory, images, names), names, at_least=1)
+            Source(name, side, functools.partial(in_memory, images, names), names, at_least=int(side != "shifted"))
             for side, name, images in sides
         ]
 

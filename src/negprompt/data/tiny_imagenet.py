@@ -76,8 +76,8 @@ class Archive:
         path = self.root / name
         try:
             return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except OSError as error:
-            msg = f"{path} cannot be read ({error.strerror}). {_GET}"
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"{path} cannot be read ({getattr(error, 'strerror', None) or error}). {_GET}"
             raise DataError(msg) from error
 
 

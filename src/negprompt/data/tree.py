@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 import numpy as np
@@ -66,6 +66,13 @@ class Paths(Sequence[str]):
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self._names)
+
+    def empty_folders(self) -> list[str]:
+        """Folders with no picture in or below them, of nested ones the topmost."""
+        full = {self._prefixes[int(place)].rstrip("/") for place in np.unique(self._folder_of)}
+        full |= {str(above) for folder in full for above in PurePosixPath(folder).parents}
+        empty = [prefix.rstrip("/") for prefix in self._prefixes if prefix.rstrip("/") not in full | {""}]
+        return [folder for folder in empty if str(PurePosixPath(folder).parent) in full | {"."}]
 
     @overload
     def __getitem__(self, place: int) -> str: ...

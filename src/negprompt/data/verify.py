@@ -2,61 +2,60 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import re
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from negprompt.data.base import Expected, IDSets, OODSets, Problem, Source
-from negprompt.data.checks import listing_problems
-from negprompt.data.contents import Contents
-from negprompt.data.decoding import decode, mode_of
-from negprompt.data.duplicates import HASH_WORDS, exact_pairs, near_pairs, perceptual_hash
+from negprompt.data.checks import count_problems, listing_problems, name_problems
+from negprompt.data.contents import Files
+from negprompt.data.draws import draw_problems, drawn_rows
+from negprompt.data.listed import ListedID
 from negprompt.data.listing import Listing
-from negprompt.errors import DataError, NegPromptError
+from negprompt.data.looked import missing
+from negprompt.data.overlaps import overlap_problems, overlaps, repeats
+from negprompt.data.sightings import Progress, Sightings, fault_problems, see
+from negprompt.data.tree import Paths
+from negprompt.data.wording import few
+from negprompt.errors import ConfigError, NegPromptError
 
-_SHOWN = 3
-_THREADS = max(1, os.cpu_count() or 1)
-_MOST_PAIRS = 5_000_000_000  # about two minutes of comparing hashes on one core
+Result = TypeVar("Result")
 
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+
+class Wanted(NamedTuple):
+    """What `verify` looks at.
+
+    `pictures`: read and decode all, of the training pictures only the few-shot draw of `seed`, or none. `counts`:
+    compare numbers of pictures with the protocol's, or take what is there.
+    """
+
+    pictures: Literal["all", "draw", "none"] = "all"
+    counts: Literal["protocol", "any"] = "protocol"
+    seed: int = 1
 
 
 class SetReport(NamedTuple):
-    """What was found of one set: pictures and classes, pictures that were read, and modes other than RGB."""
+    """What was found of one set; `classes`: how many of `used_classes` have pictures; `modes`: those other than RGB."""
 
     name: str
     side: str
     pictures: int
     classes: int
+    used_classes: int
     read: int
     unreadable: int
     modes: dict[str, int]
 
 
-class Overlap(NamedTuple):
-    """Pictures that two sets share: the same file, and pictures that look the same (None: not compared)."""
-
-    left: str
-    right: str
-    exact: int
-    near: int | None
-    examples: tuple[str, ...]
-
-
 class Report(NamedTuple):
-    """The outcome of `verify`."""
+    """The outcome of `verify`: sets, and problems in the order of the sets."""
 
     sets: tuple[SetReport, ...]
-    overlaps: tuple[Overlap, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -65,199 +64,185 @@ class Report(NamedTuple):
         return [problem for problem in self.problems if problem.severe]
 
 
-class _Read(NamedTuple):
-    """The pictures of one set, read: content hashes (N, 32), perceptual hashes (N, W)."""
-
-    source: Source
-    listing: Listing
-    sha256: npt.NDArray[np.uint8]
-    looks: npt.NDArray[np.uint64]
-
-
-class _Seen(NamedTuple):
-    sha256: bytes
-    looks: npt.NDArray[np.uint64]
-    mode: str
-    error: str
+def _silent(items: Iterable[object], text: str, total: int) -> Iterable[object]:
+    del text, total
+    return items
 
 
 def verify(
     id_sets: IDSets,
     ood_sets: OODSets,
+    wanted: Wanted | None = None,
     *,
-    pictures: Literal["all", "draw", "none"],
-    counts: Literal["protocol", "any"],
-    seed: int,
-    folders: Sequence[Path],
-    progress: Progress,
+    folders: Mapping[str, Path] | None = None,
+    progress: Progress = _silent,
 ) -> Report:
     """Look at a benchmark; finds what is wrong and goes on, so that one call shows everything.
 
     Args:
         id_sets: settings of the ID sets.
         ood_sets: settings of the OOD sets.
-        pictures: read and decode all pictures, of the training set only the few-shot draw of `seed`, or none.
-        counts: compare numbers of pictures with the protocol's, or take what is there.
-        seed: of the draw.
-        folders: that runs write into; each is tried.
+        wanted: what is looked at; by default everything.
+        folders: that runs write into, by the setting that names them; each is tried.
         progress: wraps an iterable of a known length for a progress bar (iterable, text, total).
+
+    Raises:
+        ConfigError: a setting of the sets has a wrong value.
     """
-    problems: list[Problem] = [*_folder_problems(folders)]
-    reports: list[SetReport] = []
-    read: list[_Read] = []
-    for source in [*_sources(id_sets, problems), *_sources(ood_sets, problems)]:
-        listing = _listing(source, problems)
-        if listing is None:
-            continue
-        if counts == "any":
-            source = source._replace(expected=Expected())
-        problems += listing_problems(source, listing)
-        if source.classes is not None:
-            listing = listing.take(np.flatnonzero(listing.labels(source.classes) >= 0))
-        some = _some(source, listing, id_sets, pictures, seed, problems)
-        seen = list(progress(_seen(some), f"reading {source.name}", len(some)))
-        problems += _picture_problems(source, some, seen)
-        reports.append(_report(source, listing, seen))
-        read.append(_together(source, some, seen))
-    problems += _doubts(id_sets) + _doubts(ood_sets)
-    overlaps = tuple(_overlaps(read, progress))
-    problems += [problem for overlap in overlaps for problem in _overlap_problems(overlap)]
-    return Report(tuple(reports), overlaps, tuple(problems))
+    look = _Look(wanted or Wanted(), progress)
+    look.at(id_sets, ood_sets)
+    shared = overlap_problems(list(overlaps(look.seen, look.draw, progress)))
+    return Report(tuple(look.reports), (*look.problems, *shared, *_folder_problems(folders or {})))
 
 
-def _sources(sets: IDSets | OODSets, problems: list[Problem]) -> list[Source]:
-    try:
-        return sets.sources()
-    except NegPromptError as error:
-        problems.append(Problem(sets.name, *_two_parts(error)))
-        return []
+class _Look:
+    """Set by set, what was found so far."""
 
+    def __init__(self, wanted: Wanted, progress: Progress) -> None:
+        self.problems: list[Problem] = []
+        self.reports: list[SetReport] = []
+        self.seen: list[Sightings] = []
+        self.draw: Sightings | None = None
+        self._wanted = wanted
+        self._progress = progress
 
-def _listing(source: Source, problems: list[Problem]) -> Listing | None:
-    try:
-        return source.read()
-    except NegPromptError as error:
-        problems.append(Problem(source.name, *_two_parts(error)))
-        return None
+    def at(self, *benchmark: IDSets | OODSets) -> None:
+        """List all sets before any picture is read: that takes hours, and what is seen at once is said at once."""
+        listed = [(sets, *found) for sets in benchmark for found in self._listed(sets)]
+        for sets, source, listing in listed:
+            self._at_set(sets, source, listing)
 
+    def _listed(self, sets: IDSets | OODSets) -> list[tuple[Source, Listing]]:
+        none: list[Source] = []
+        listings = [(one, self._tried(one.name, one.read, None)) for one in self._tried(sets.name, sets.sources, none)]
+        if not isinstance(sets, ListedID):  # whose doubts are looked at set by set, so that one missing set hides none
+            self.problems += self._tried(sets.name, sets.doubts, [])
+        return [(source, listing) for source, listing in listings if listing is not None]
 
-def _doubts(sets: IDSets | OODSets) -> list[Problem]:
-    try:
-        return sets.doubts()
-    except NegPromptError:  # a listing that cannot be read was reported above
-        return []
+    def _at_set(self, sets: IDSets | OODSets, source: Source, listing: Listing) -> None:
+        if self._wanted.counts == "any":
+            source = source._replace(expected=Expected(fix=source.expected.fix))
+        reads = self._wanted.pictures != "none"
+        # Equal files are looked for among the pictures that are read, with their names.
+        self.problems += (count_problems if reads else listing_problems)(source, listing)
+        self.problems += name_problems(source, listing)
+        self.problems += () if reads else _missing_problems(source, listing)
+        if isinstance(sets, ListedID):
+            self.problems += self._tried(source.name, lambda: sets.doubts_of(source.name, listing), [])
+        used = _used(source, listing)
+        rows = np.arange(len(used) if reads else 0)
+        drawn: npt.NDArray[np.int64] | None = None
+        if source.side == "train" and isinstance(sets, IDSets):
+            self.problems += self._tried(source.name, lambda: list(draw_problems(sets, listing)), [])
+            drawn = self._tried(source.name, lambda: drawn_rows(sets, used, self._wanted.seed), rows[:0])
+            rows = drawn if self._wanted.pictures == "draw" else rows
+        sights = see(source, used if len(rows) == len(used) else used.take(rows), self._progress)
+        if drawn is not None:
+            self.draw = _of_draw(sights, [used.keys[int(row)] for row in drawn], self._wanted.seed)
+        self.problems += [*fault_problems(sights, _skipping(sets)), *repeats(sights)]
+        self.reports.append(_report(source, used, sights))
+        self.seen.append(sights)
 
-
-def _two_parts(error: NegPromptError) -> tuple[str, str]:
-    """What is wrong and what to do, from one message."""
-    return str(error).rstrip("."), ""
-
-
-def _some(
-    source: Source,
-    listing: Listing,
-    id_sets: IDSets,
-    pictures: Literal["all", "draw", "none"],
-    seed: int,
-    problems: list[Problem],
-) -> Listing:
-    """Pictures of a set that are read."""
-    if pictures == "none":
-        return listing.take(np.zeros(0, np.int64))
-    if pictures == "all" or source.side != "train":
-        return listing
-    try:
-        drawn = id_sets.load(seed).train
-    except NegPromptError as error:
-        problems.append(Problem(source.name, *_two_parts(error)))
-        return listing.take(np.zeros(0, np.int64))
-    rows = listing.rows_of(drawn.keys)
-    return listing.take(rows[rows >= 0])
-
-
-def _seen(listing: Listing) -> Iterator[_Seen]:
-    """A look at each picture, in order, by threads a little ahead: decoding gives the interpreter's lock back."""
-    ahead = 32 * _THREADS
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(listing), ahead):
-            rows = range(start, min(start + ahead, len(listing)))
-            yield from pool.map(lambda row: _look(listing.contents, row), rows)
-
-
-def _look(contents: Contents, row: int) -> _Seen:
-    nothing = np.zeros(HASH_WORDS, np.uint64)
-    try:
-        encoded = contents.read(row)
-        image = decode(encoded, contents.place(row), "the set")
-    except DataError as error:
-        return _Seen(b"", nothing, "", str(error))
-    return _Seen(hashlib.sha256(encoded).digest(), perceptual_hash(image), mode_of(encoded), "")
-
-
-def _picture_problems(source: Source, listing: Listing, seen: Sequence[_Seen]) -> Iterator[Problem]:
-    bad = [one.error for one in seen if one.error]
-    if bad:
-        shown = " ".join(bad[:_SHOWN])
-        what = f"{len(bad)} of {len(listing)} pictures cannot be read: {shown}"
-        fix = "Get these files again; or set data.corrupt=skip: they are left out, and counted in the result."
-        yield Problem(source.name, what, fix)
-
-
-def _report(source: Source, listing: Listing, seen: Sequence[_Seen]) -> SetReport:
-    modes = Counter(one.mode for one in seen if one.mode not in ("", "RGB"))
-    classes = sum(count > 0 for count in listing.counts().values())
-    unreadable = sum(bool(one.error) for one in seen)
-    return SetReport(source.name, source.side, len(listing), classes, len(seen), unreadable, dict(modes))
-
-
-def _together(source: Source, listing: Listing, seen: Sequence[_Seen]) -> _Read:
-    good = np.array([row for row, one in enumerate(seen) if not one.error], np.int64)
-    sha256 = np.frombuffer(b"".join(seen[row].sha256 for row in good), np.uint8).reshape(-1, 32)
-    looks = np.array([seen[row].looks for row in good], np.uint64).reshape(-1, HASH_WORDS)
-    return _Read(source, listing.take(good), sha256, looks)
-
-
-def _overlaps(read: Sequence[_Read], progress: Progress) -> Iterator[Overlap]:
-    """Pairs of sets on different sides."""
-    pairs = [(left, right) for left, right in combinations(read, 2) if left.source.side != right.source.side]
-    for left, right in progress(pairs, "comparing sets", len(pairs)):
-        exact = exact_pairs(left.sha256, right.sha256)
-        compared = len(left.looks) * len(right.looks) <= _MOST_PAIRS
-        near = near_pairs(left.looks, right.looks) if compared else np.zeros((0, 2), np.int64)
-        same = {int(row) for row in exact[:, 1]}
-        near = near[[int(row) not in same for row in near[:, 1]]] if len(near) else near
-        examples = tuple(
-            f"{left.listing.contents.place(int(one))} = {right.listing.contents.place(int(other))}"
-            for one, other in [*exact[:_SHOWN], *near[: _SHOWN - min(_SHOWN, len(exact))]]
-        )
-        looks_same = len({int(row) for row in near[:, 1]}) if compared else None
-        if len(exact) or looks_same or looks_same is None:
-            yield Overlap(left.source.name, right.source.name, len(exact), looks_same, examples)
-
-
-def _overlap_problems(overlap: Overlap) -> Iterator[Problem]:
-    sides = f"{overlap.left} and {overlap.right}"
-    shown = "; ".join(overlap.examples)
-    if overlap.exact:
-        what = f"{overlap.exact} pictures of {overlap.right} are in {overlap.left} too: {shown}"
-        yield Problem(sides, what, "Remove them from one of the two: a result on them says nothing.")
-    if overlap.near:
-        what = f"{overlap.near} pictures of {overlap.right} look like one of {overlap.left}"
-        what += "" if overlap.exact else f": {shown}"
-        yield Problem(sides, what, "Look at them; remove what is the same picture.", severe=False)
-    if overlap.near is None:
-        fix = "Set pictures=draw to compare with the few-shot pictures only."
-        yield Problem(sides, "too many pairs to look for near duplicates; equal files were", fix, severe=False)
-
-
-def _folder_problems(folders: Sequence[Path]) -> Iterator[Problem]:
-    """Folders that runs remember things in: made and written here."""
-    for folder in folders:
+    def _tried(self, name: str, action: Callable[[], Result], otherwise: Result) -> Result:
+        """The result, or a problem and something else to go on with."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as file:
+            return action()
+        except ConfigError:
+            raise
+        except NegPromptError as error:
+            self._failed(name, *_two_parts(str(error)))
+        except OSError as error:
+            what = f"{error.filename} cannot be read ({error.strerror})"
+            self._failed(name, what, "Check the path and its permissions.")
+        except Exception as error:  # noqa: BLE001 -- whatever a reader stumbles over, the other sets are looked at
+            what = f"the set cannot be looked at ({type(error).__name__}: {error})"
+            self._failed(name, what, "Compare its files with the layout in docs/data.md.")
+        return otherwise
+
+    def _failed(self, name: str, what: str, fix: str) -> None:
+        """Keep a problem; what keeps several sets from being looked at is said once."""
+        for place, problem in enumerate(self.problems):
+            if (problem.what, problem.fix) == (what, fix):
+                names = problem.set_name.split(", ")
+                both = problem.set_name if name in names else ", ".join([*names, name])
+                self.problems[place] = problem._replace(set_name=both)
+                return
+        self.problems.append(Problem(name, what, fix))
+
+
+def _two_parts(message: str) -> tuple[str, str]:
+    """What is wrong and what to do: the first sentence, and the others."""
+    what, *others = re.split(r"(?<=[^.]\.)\s+(?=[A-Z])", message, maxsplit=1)
+    return what.removesuffix("."), "".join(others)
+
+
+def _used(source: Source, listing: Listing) -> Listing:
+    """The pictures of classes that are used."""
+    if source.classes is None:
+        return listing
+    known = listing.labels(source.classes) >= 0
+    return listing if known.all() else listing.take(np.flatnonzero(known))
+
+
+def _missing_problems(source: Source, listing: Listing) -> Iterator[Problem]:
+    """Listed files that are not there, where no picture is read; those of a folder were seen in it."""
+    contents = listing.contents
+    if isinstance(contents, Files) and not isinstance(contents.paths, Paths) and (gone := missing(contents)):
+        what = f"{len(gone):,} of {len(listing):,} listed pictures {'is' if len(gone) == 1 else 'are'} missing"
+        fix = source.expected.fix or "Put them back, or take them out of the list."
+        yield Problem(source.name, what, fix, examples=few(list(map(str, gone))))
+
+
+def _of_draw(sights: Sightings, keys: Sequence[str], seed: int) -> Sightings:
+    rows = sights.listing.rows_of(keys)
+    rows = rows[rows >= 0]
+    return sights._replace(
+        source=sights.source._replace(name=f"the few-shot draw of seed {seed}"),
+        listing=sights.listing.take(rows),
+        sha256=sights.sha256[rows],
+        looks=sights.looks[rows],
+    )
+
+
+def _skipping(sets: IDSets | OODSets) -> str:
+    """Setting under which runs leave out pictures that cannot be decoded."""
+    group = "data" if isinstance(sets, IDSets) else "ood"
+    return f"{group}.corrupt=skip" if "corrupt" in type(sets).model_fields else ""
+
+
+def _report(source: Source, used: Listing, sights: Sightings) -> SetReport:
+    counts = used.counts()
+    with_pictures = sum(counts.get(key, 0) > 0 for key in source.classes or ())
+    modes = {mode: count for mode, count in sights.modes.items() if mode != "RGB"}
+    return SetReport(
+        name=source.name,
+        side=source.side,
+        pictures=len(used),
+        classes=with_pictures,
+        used_classes=len(source.classes or ()),
+        read=len(sights.read),
+        unreadable=sights.unreadable,
+        modes=modes,
+    )
+
+
+def _folder_problems(folders: Mapping[str, Path]) -> Iterator[Problem]:
+    """Folders that runs remember things in; nothing is left there."""
+    for setting, folder in folders.items():
+        there = next((above for above in (folder, *folder.parents) if _is_there(above)), folder)
+        try:
+            with tempfile.TemporaryFile(dir=there) as file:
                 file.write(b"x")
         except OSError as error:
-            what = f"{folder} cannot be written ({error.strerror})"
-            fix = "Every run would list and hash all pictures again: set paths.cache_dir to a folder of yours."
-            yield Problem("cache", what, fix)
+            reason = "a file is in its place" if isinstance(error, NotADirectoryError) else error.strerror
+            what = f"{folder} cannot be written ({reason})"
+            fix = f"Set {setting} to a folder of yours: what is not kept there is made again by every run."
+            yield Problem(setting, what, fix)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
