@@ -111,6 +111,14 @@ class ImageNetOOD(ListedOOD):
             return super().listing(name)
         return self._of_split(folder.listing(TEST))
 
+    def left_out(self, name: str) -> int:
+        """Of shards of the whole ImageNet, those of the OOD classes."""
+        folder = self.shard_folder
+        if folder is None or f"ood/{name}" in folder.set_names():
+            return super().left_out(name)
+        before = folder.dropped_by_class(TEST)
+        return sum(before.get(key, 0) for key in hard_split(self.hard_split)[1])
+
     def _of_split(self, listing: Listing) -> Listing:
         return listing.take(np.flatnonzero(listing.labels(hard_split(self.hard_split)[1]) >= 0))
 

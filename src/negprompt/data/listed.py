@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,6 +52,10 @@ class Stored(Settings):
         """The prepared shards, where they are used."""
         return None if self.shards is None else ShardFolder.open(self.shards, self.cache, self.shard_cache_gb)
 
+    def stored_name(self, set_name: str) -> str:
+        """Name of a set in shards: another for other pictures, so that shards of one protocol do not serve another."""
+        return set_name
+
     def looked(self, listing: Listing, name: str) -> Listing:
         """A look at pictures before a run: all there, content hashes, under `corrupt=skip` only those that decode."""
         return looked_at(listing, name, self.cache, self.corrupt)
@@ -96,7 +100,7 @@ class ListedID(IDSets, Stored):
     def listing(self, set_name: str) -> Listing:
         """Pictures of `train`, `test` or a shifted set: from shards where they are used, else from files."""
         if (folder := self.shard_folder) is not None:
-            return folder.listing(set_name)
+            return folder.listing(self.stored_name(set_name))
         if set_name == TRAIN:
             return self.list_train()
         return self.list_test() if set_name == TEST else self.list_shifted(set_name)
@@ -107,21 +111,29 @@ class ListedID(IDSets, Stored):
         trained = num_train_classes(len(classes.keys), self.class_fraction)
         self._refuse_other_draw(seed)
         drawn = self._drawn(self._checked(TRAIN), classes.keys[:trained], seed)
-        train = self._images(drawn, TRAIN, classes)
-        test = self._images(self._of(self._checked(TEST), classes), TEST, classes)
+        train = self._images(drawn, TRAIN, classes, classes.keys[:trained])
+        test = self._tested(TEST, classes)
         refuse_empty_classes(test, classes)
-        shifted = {
-            name: self._images(self._of(self._checked(name), classes), name, classes) for name in self.shifted_sets()
-        }
+        shifted = {name: self._tested(name, classes) for name in self.shifted_sets()}
         return IDPictures(classes.names, trained, train, test, shifted)
+
+    def draw(self, seed: int) -> Listing:
+        """The few-shot pictures of a seed, before a look at them."""
+        keys = self.classes().keys
+        self._refuse_other_draw(seed)
+        return self._drawn(self.listing(TRAIN), keys[: num_train_classes(len(keys), self.class_fraction)], seed)
+
+    def _tested(self, set_name: str, classes: Classes) -> ImageSet:
+        return self._images(self._of(self._checked(set_name), classes), set_name, classes, classes.keys)
 
     def _refuse_other_draw(self, seed: int) -> None:
         """Shards that hold one draw only serve no other."""
         wanted = {"seed": seed, "num_shots": self.num_shots}
         draw = None if self.shard_folder is None else self.shard_folder.draw
         if draw is not None and draw != wanted:
+            held, asked = (f"seed={one['seed']} data.num_shots={one['num_shots']}" for one in (draw, wanted))
             msg = (
-                f"The training pictures in {self.shards} are the draw of {draw}, this run wants {wanted}: set seed and "
+                f"The training pictures in {self.shards} are the draw of {held}, this run wants {asked}: set seed and "
                 "data.num_shots to that, or prepare shards with train=all."
             )
             raise DataError(msg)
@@ -133,12 +145,15 @@ class ListedID(IDSets, Stored):
         warn([*listing_problems(source, listing), *self.doubts_of(set_name, listing)])
         return listing
 
-    def _images(self, listing: Listing, set_name: str, classes: Classes) -> ImageSet:
+    def _images(self, listing: Listing, set_name: str, classes: Classes, used: Sequence[str]) -> ImageSet:
+        """Pictures of a set; of the classes `used`, those are counted too that prepared shards lack."""
         name = f"{self.name}/{set_name}"
         near = excerpt(listing, self.corrupt) if set_name == TRAIN else listing  # few pictures of many remote shards
         looked = self.looked(near, name)
         images = looked.image_set(name, looked.labels(classes.keys))
-        return images._replace(dropped=len(listing) - len(looked))
+        folder = self.shard_folder
+        before = {} if folder is None else folder.dropped_by_class(self.stored_name(set_name))
+        return images._replace(dropped=len(listing) - len(looked) + sum(before.get(key, 0) for key in used))
 
     def _of(self, listing: Listing, classes: Classes) -> Listing:
         labels = listing.labels(classes.keys)
@@ -146,6 +161,8 @@ class ListedID(IDSets, Stored):
 
     def _drawn(self, listing: Listing, keys: tuple[str, ...], seed: int) -> Listing:
         """The few-shot pictures: those of the manifest, else drawn now and kept as one."""
+        if self.manifest is None and (drawn_before := self._all_of_draw(listing, keys, seed)) is not None:
+            return drawn_before
         path = self._manifest_path(keys, seed)
         if path is not None and (self.manifest is not None or path.is_file()):
             return self._of_manifest(listing, manifests.read(path), path, keys)
@@ -157,6 +174,20 @@ class ListedID(IDSets, Stored):
             rows_of_file = tuple(zip(named, drawn.keys, strict=True))
             manifests.write(path, manifests.Manifest(self.name, self.num_shots, seed, rows_of_file))
         return drawn
+
+    def _all_of_draw(self, listing: Listing, keys: tuple[str, ...], seed: int) -> Listing | None:
+        """What shards of one draw hold: all of it but what their preparation left out; None where it is not that."""
+        folder = self.shard_folder
+        if folder is None or folder.draw is None:
+            return None
+        left_out = folder.dropped_by_class(TRAIN)
+        rows: list[int] = []
+        for key, pool in listing.rows_by_class(keys):
+            if len(pool) + left_out.get(key, 0) != self.num_shots:
+                return None  # a draw of other classes: drawing from it says which are missing
+            if len(pool):
+                rows += few_shot.draw(listing.keys, [(key, pool)], len(pool), seed)
+        return listing.take(np.array(rows, np.int64))
 
     def _manifest_path(self, keys: tuple[str, ...], seed: int) -> Path | None:
         if self.manifest is not None:
@@ -252,7 +283,12 @@ class ListedOOD(OODSets, Stored):
     def listing(self, name: str) -> Listing:
         """Pictures of one set: from shards where they are used, else from files."""
         folder = self.shard_folder
-        return self.list_set(name) if folder is None else folder.listing(f"ood/{name}")
+        return self.list_set(name) if folder is None else folder.listing(f"ood/{self.stored_name(name)}")
+
+    def left_out(self, name: str) -> int:
+        """Pictures of one set that the preparation of its shards left out."""
+        folder = self.shard_folder
+        return 0 if folder is None else folder.dropped(f"ood/{self.stored_name(name)}")
 
     def load(self) -> dict[str, ImageSet]:
         """List the pictures of each set."""
@@ -268,7 +304,7 @@ class ListedOOD(OODSets, Stored):
             warn([*listing_problems(source, listing), *self.doubts_of(name)])
             looked = self.looked(listing, name)
             images = looked.image_set(name, np.full(len(looked), -1, np.int64))
-            yield name, images._replace(dropped=len(listing) - len(looked))
+            yield name, images._replace(dropped=len(listing) - len(looked) + self.left_out(name))
 
     def expected(self, set_name: str) -> Expected:
         """What the protocol counts in a set; nothing by default."""

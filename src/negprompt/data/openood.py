@@ -139,6 +139,10 @@ class OpenOODID(ListedID):
         """ImageNet-V2, -C and -R, on request."""
         return tuple(SHIFTED_LISTS) if self.full_spectrum else ()
 
+    def stored_name(self, set_name: str) -> str:
+        """`val` for the test pictures of that part."""
+        return self.part if set_name == TEST else set_name
+
     def list_shifted(self, set_name: str) -> Listing:
         """Pictures of a covariate-shifted list."""
         return self._listing(SHIFTED_LISTS[set_name])
@@ -184,6 +188,10 @@ class OpenOOD(ListedOOD):
     def list_set(self, name: str) -> Listing:
         """Pictures of a list."""
         return folder(self.root, self.data_root).listing(self._lists()[name], None)
+
+    def stored_name(self, set_name: str) -> str:
+        """`<set>_val` for those of that part."""
+        return set_name if self.part == "test" else f"{set_name}_{self.part}"
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Means over the near and over the far sets."""

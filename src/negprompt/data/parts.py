@@ -8,7 +8,7 @@ import numpy as np
 
 from negprompt.data.base import IDSets, OODSets
 from negprompt.data.classes import Classes
-from negprompt.data.listed import TRAIN, ListedID
+from negprompt.data.listed import TRAIN, ListedID, Stored
 from negprompt.data.listing import Listing
 
 
@@ -37,10 +37,14 @@ def parts_of(id_sets: IDSets, ood_sets: OODSets, *, train: Literal["all", "draw"
     sets: dict[str, Listing] = {}
     for name, source in sources.items():
         listing = source.read()
-        sets[name] = listing.take(np.flatnonzero(listing.labels(classes.keys) >= 0))
+        sets[_stored(id_sets, name)] = listing.take(np.flatnonzero(listing.labels(classes.keys) >= 0))
     if train == "draw":
-        drawn = id_sets.load(seed).train.keys
+        drawn = id_sets.draw(seed).keys if isinstance(id_sets, ListedID) else id_sets.load(seed).train.keys
         sets[TRAIN] = sets[TRAIN].take(sets[TRAIN].rows_of(drawn))
     for source in ood_sets.sources():
-        sets[f"ood/{source.name}"] = source.read()
+        sets[f"ood/{_stored(ood_sets, source.name)}"] = source.read()
     return Parts(sets, classes)
+
+
+def _stored(sets: IDSets | OODSets, name: str) -> str:
+    return sets.stored_name(name) if isinstance(sets, Stored) else name

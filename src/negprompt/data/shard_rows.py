@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def write_rows(output: Path, set_name: str, listing: Listing, shards: Sequence[t
         "classes": list(listing.classes),
         "pictures": int(kept.sum()),
         "dropped": int((~kept).sum()),
+        "dropped_by_class": dict(Counter(listing.classes[place] for place in listing.class_of[~kept] if place >= 0)),
         "bytes": sum(packed.bytes_ for _, packed in shards),
         "shards": files,
     }

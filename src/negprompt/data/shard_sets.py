@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,15 @@ class ShardFolder:
     def set_names(self) -> tuple[str, ...]:
         """Names of the sets."""
         return tuple(self.index["sets"])
+
+    def dropped(self, set_name: str) -> int:
+        """Pictures of a set that its preparation left out, 0 for a set that is not there."""
+        return int(self.index["sets"].get(set_name, {"dropped": 0})["dropped"])
+
+    def dropped_by_class(self, set_name: str) -> Mapping[str, int]:
+        """The same by class key; classes without such pictures are not named."""
+        found: dict[str, int] = self.index["sets"].get(set_name, {}).get("dropped_by_class", {})
+        return found
 
     def listing(self, set_name: str) -> Listing:
         """Pictures of one set, in the order that they had as files.
@@ -161,7 +171,8 @@ def _check_names(index: dict[str, Any]) -> None:
     Classes(tuple(index["class_keys"]), tuple(index["class_names"]))
     for entry in index["sets"].values():
         names = [entry["rows"], *(shard["name"] for shard in entry["shards"])]
-        sizes = [entry["pictures"], *(shard["bytes"] for shard in entry["shards"])]
+        sizes = [entry["pictures"], entry["dropped"], *(shard["bytes"] for shard in entry["shards"])]
+        sizes += entry.get("dropped_by_class", {}).values()
         hashes = [entry["rows_sha256"], *(shard["sha256"] for shard in entry["shards"])]
         if not all(isinstance(size, int) for size in sizes) or not all(isinstance(one, str) for one in hashes):
             msg = "a size or hash is missing"

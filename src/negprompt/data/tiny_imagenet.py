@@ -163,6 +163,10 @@ class TinyImageNetOOD(ListedOOD):
         unknown, listing = self._unknown(archive), archive.val()
         return listing.take(np.flatnonzero(listing.labels(unknown) >= 0))
 
+    def stored_name(self, set_name: str) -> str:
+        """Other classes are unknown in each trial."""
+        return f"{set_name}_{self.protocol}_{self.trial}"
+
     def _unknown(self, archive: Archive) -> list[str]:
         if self.trial is None:
             msg = "data.trial=null knows all 200 classes and leaves none as OOD: set data.trial=1, or another ood=..."
