@@ -208,7 +208,7 @@ def test_another_number_of_shots_says_which(root, tmp_path):
 
 def test_a_class_that_the_manifest_lacks_is_named(root, tmp_path):
     path = kept(root, tmp_path / "kept", keep_classes=["cat", "t-rex"])
-    with pytest.raises(DataError, match=r"has 0 pictures of dog_breed"):
+    with pytest.raises(DataError, match=r"is of other classes: it has no picture of 1 of 3, for example dog_breed"):
         drawn(root, manifest=str(path))
 
 
@@ -242,3 +242,17 @@ def test_a_place_that_cannot_be_written_is_said_and_the_draw_is_the_same(root, t
         assert drawn(root, manifests_dir=str(tmp_path / "kept")) == drawn(root)
     assert sum("the few-shot draw is not kept" in message for message in caplog.messages) == 1
     assert any("data.manifests_dir=<folder of yours>" in message for message in caplog.messages)
+
+
+def test_two_folders_with_the_same_classes_and_names_have_draws_of_their_own(tmp_path):
+    kept = str(tmp_path / "kept")
+    here = folder(tmp_path / "here", train=6)
+    there = folder(tmp_path / "there", train=6)
+    for path in sorted((there / "train").rglob("*_0.png")):
+        path.unlink()
+    settings = {"name": "own", "num_shots": 4, "manifests_dir": kept}
+    first = FolderID(root=str(here), **settings).load(1).train.keys
+    second = FolderID(root=str(there), **settings).load(1).train.keys
+    assert not any(key.endswith("_0.png") for key in second)
+    assert FolderID(root=str(here), **settings).load(1).train.keys == first
+    assert len(list((tmp_path / "kept").iterdir())) == 2

@@ -58,8 +58,9 @@ def draw_problems(id_sets: IDSets, listing: Listing) -> Iterator[Problem]:
     if not isinstance(id_sets, ListedID):
         return
     keys = _trained(id_sets)
+    mark = id_sets.manifest_name(keys, 0)[-len("-00000000.json") :]
     for path in _kept(id_sets):
-        own = path.name.endswith(manifests.file_name("", 0, 0, keys)[-len("-00000000.json") :])
+        own = path.name.endswith(mark)
         damage = _damage(path, listing, whole=own or id_sets.manifest is not None)
         if damage is not None:
             yield Problem(SET_NAME, damage.what, damage.fix, examples=(str(path),))
@@ -116,4 +117,4 @@ def _path(id_sets: ListedID, keys: tuple[str, ...], seed: int) -> Path | None:
         return Path(id_sets.manifest)
     if id_sets.manifests_dir is None:
         return None
-    return Path(id_sets.manifests_dir) / manifests.file_name(id_sets.name, id_sets.num_shots, seed, keys)
+    return Path(id_sets.manifests_dir) / id_sets.manifest_name(keys, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -194,7 +195,17 @@ class ListedID(IDSets, Stored):
             return Path(self.manifest)
         if self.manifests_dir is None:
             return None
-        return Path(self.manifests_dir) / manifests.file_name(self.name, self.num_shots, seed, keys)
+        return Path(self.manifests_dir) / self.manifest_name(keys, seed)
+
+    def manifest_name(self, keys: tuple[str, ...], seed: int) -> str:
+        """Name of the file that the draw of a seed is kept in; `keys` are the training classes."""
+        return manifests.file_name(self.name, self.num_shots, seed, keys, self._place())
+
+    def _place(self) -> list[str]:
+        """Where the pictures lie: the settings that are no part of a request, but those of what is remembered."""
+        others = {*ListedID.model_fields, "class_names"} - {"shards"}
+        named = [name for name, field in type(self).model_fields.items() if field.exclude and name not in others]
+        return [os.path.abspath(value) for name in named if isinstance(value := getattr(self, name), str)]  # noqa: PTH100
 
     def _of_manifest(self, listing: Listing, drawn: manifests.Manifest, path: Path, keys: tuple[str, ...]) -> Listing:
         known = set(keys)

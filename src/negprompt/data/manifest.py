@@ -32,9 +32,12 @@ class Manifest(NamedTuple):
         return hashlib.sha256(json.dumps(self.pictures).encode()).hexdigest()
 
 
-def file_name(data: str, num_shots: int, seed: int, classes: Sequence[str]) -> str:
-    """Name of a manifest: data set, shots, seed, and 8 digits that stand for the classes."""
-    digest = hashlib.sha256(json.dumps(list(classes)).encode()).hexdigest()
+def file_name(data: str, num_shots: int, seed: int, classes: Sequence[str], place: Sequence[str] = ()) -> str:
+    """Name of a manifest: data set, shots, seed, and 8 digits for the classes and the place of the pictures.
+
+    Two folders of one's own with the same classes have draws of their own.
+    """
+    digest = hashlib.sha256(json.dumps([list(classes), list(place)]).encode()).hexdigest()
     return f"{data}-{num_shots}shots-seed{seed}-{digest[:8]}.json"
 
 
