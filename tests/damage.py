@@ -11,7 +11,7 @@ from PIL import Image
 
 from negprompt.data.conventional import ConventionalOOD
 from negprompt.data.imagenet import ImageNetID
-from negprompt.data.verify import Wanted, verify
+from negprompt.data.verification.verify import Wanted, verify
 
 ANY = Wanted(counts="any")
 IDS = miniatures.resource("wordnet_ids.txt")[:3]

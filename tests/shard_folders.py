@@ -15,7 +15,7 @@ from helpers import encoded, picture
 from negprompt.data.classes import Classes
 from negprompt.data.listed import ListedID, ListedOOD
 from negprompt.data.listing import Listing, by_folder, without_class
-from negprompt.data.prepare import Summary, prepare
+from negprompt.data.shards.prepare import Summary, prepare
 from negprompt.data.tree import list_tree
 
 CLASSES = Classes(("ant", "bee", "cat"), ("ant", "honey bee", "cat"))

@@ -27,8 +27,8 @@ from negprompt.data.classes import Classes
 from negprompt.data.datamodule import ImageDataset, SequentialBatches, batch_loader
 from negprompt.data.decoding import decode
 from negprompt.data.listing import Listing, by_folder
-from negprompt.data.prepare import prepare
-from negprompt.data.shard_sets import ShardFolder
+from negprompt.data.shards.folder import ShardFolder
+from negprompt.data.shards.prepare import prepare
 from negprompt.data.transforms import test_image
 from negprompt.data.tree import list_tree
 from negprompt.types import ImageSet, ImageSpec

@@ -18,7 +18,7 @@ import loading
 
 from negprompt.data.decoding import decode
 from negprompt.data.folder import FolderID, FolderOOD
-from negprompt.data.verify import verify
+from negprompt.data.verification.verify import verify
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
-from negprompt.data.duplicates import HASH_WORDS, MAX_DISTANCE, distances, near_pairs, perceptual_hash
-from negprompt.data.shards import read_shard
+from negprompt.data.shards.archive import read_shard
+from negprompt.data.verification.duplicates import HASH_WORDS, MAX_DISTANCE, distances, near_pairs, perceptual_hash
 
 HERE = Path(__file__).parent
 THRESHOLDS = (4, 8, 12, 16, 20, 24, 28, 32, 40)

@@ -13,7 +13,7 @@ import pytest
 from command_line import ONE_STAGE, one_message
 from shard_folders import content
 
-from negprompt.data.packing import Packer
+from negprompt.data.shards.packing import Packer
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 

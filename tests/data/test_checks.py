@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from negprompt.data.base import Expected, Problem, Source
-from negprompt.data.checks import count_problems, listing_problems, name_problems, used, warn
 from negprompt.data.contents import Files
 from negprompt.data.listing import Listing, by_folder, of_rows, without_class
 from negprompt.data.tree import list_tree
+from negprompt.data.verification.checks import count_problems, listing_problems, name_problems, used, warn
 
 GET = "Get them again."
 

@@ -9,8 +9,15 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 from sklearn.datasets import load_sample_images
 
-from negprompt.data import duplicates
-from negprompt.data.duplicates import HASH_WORDS, MAX_DISTANCE, distances, exact_pairs, near_pairs, perceptual_hash
+from negprompt.data.verification import duplicates
+from negprompt.data.verification.duplicates import (
+    HASH_WORDS,
+    MAX_DISTANCE,
+    distances,
+    exact_pairs,
+    near_pairs,
+    perceptual_hash,
+)
 
 NOTHING = np.zeros(HASH_WORDS, dtype=np.uint64)
 

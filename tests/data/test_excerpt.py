@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from shard_folders import listings, prepared, serving, write_pictures
 
-from negprompt.data import fetch
 from negprompt.data.contents import AlteredError
-from negprompt.data.excerpt import Excerpt, cut, excerpt
-from negprompt.data.fetch import ShardCache
-from negprompt.data.shard_members import ShardMembers, Shards
-from negprompt.data.shard_sets import ShardFolder
+from negprompt.data.shards import fetch
+from negprompt.data.shards.excerpt import Excerpt, cut, excerpt
+from negprompt.data.shards.fetch import ShardCache
+from negprompt.data.shards.folder import ShardFolder
+from negprompt.data.shards.members import ShardMembers, Shards
 from negprompt.errors import DataError
 
 ROWS = np.array([20, 3, 4, 9, 0])

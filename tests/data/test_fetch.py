@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from shard_folders import SHOTS, ToysID, ToysOOD, listings, prepared, serving, write_pictures
 
-from negprompt.data import fetch
 from negprompt.data.base import load_split
-from negprompt.data.fetch import ShardCache, fetch_bytes, part_of, url_of
-from negprompt.data.shard_sets import ShardFolder
-from negprompt.data.shards import chunks, expand
+from negprompt.data.shards import fetch
+from negprompt.data.shards.archive import chunks, expand
+from negprompt.data.shards.fetch import ShardCache, fetch_bytes, part_of, url_of
+from negprompt.data.shards.folder import ShardFolder
 from negprompt.errors import DataError, RunError
 
 NAMES = ("train-000000.tar", "train-000001.tar", "train-000002.tar")

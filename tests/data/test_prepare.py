@@ -20,8 +20,8 @@ from shard_folders import CLASSES, OOD, SHARD_BYTES, TEST, TRAIN, content, listi
 from negprompt.data.classes import Classes
 from negprompt.data.contents import Memory
 from negprompt.data.listing import Listing
-from negprompt.data.packing import Packer, plans
-from negprompt.data.prepare import prepare
+from negprompt.data.shards.packing import Packer, plans
+from negprompt.data.shards.prepare import prepare
 from negprompt.errors import DataError, RunError
 
 PICTURES = {"train": 3 * TRAIN, "test": 3 * TEST, "ood/near": OOD, "ood/far": OOD + 1}
@@ -166,7 +166,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(pictures, shards, tmp_path
 def test_a_shard_that_is_not_surely_whole_is_written_again(pictures, shards, tmp_path, monkeypatch, damage):
     folder = tmp_path / "new"
     with monkeypatch.context() as patch:
-        patch.setattr("negprompt.data.prepare.write_rows", lambda *_: 1 / 0)
+        patch.setattr("negprompt.data.shards.prepare.write_rows", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepared(pictures, folder)
     sidecar, shard = folder / ".partial" / "train-000001.tar.npz", folder / "train-000001.tar"
@@ -183,7 +183,7 @@ def test_a_shard_that_is_not_surely_whole_is_written_again(pictures, shards, tmp
 SLOW = """
 import sys, time
 from pathlib import Path
-from negprompt.data import packing
+from negprompt.data.shards import packing
 from shard_folders import prepared
 
 decode = packing.decode
@@ -217,7 +217,7 @@ def test_a_killed_process_leaves_nothing_behind_that_hinders_the_next(pictures, 
 def test_a_folder_is_not_used_for_another_request(pictures, shards, tmp_path, monkeypatch, changes):
     with pytest.raises(DataError, match=r"holds finished shards of 'toys'.*set another output"):
         prepared(pictures, shards, **changes)
-    monkeypatch.setattr("negprompt.data.prepare.write_rows", lambda *_: 1 / 0)
+    monkeypatch.setattr("negprompt.data.shards.prepare.write_rows", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prepared(pictures, tmp_path / "new")
     with pytest.raises(DataError, match=r"holds an unfinished preparation.*set another output"):
@@ -274,7 +274,7 @@ def test_a_disk_that_takes_no_more_is_said_and_what_is_done_stays(
         sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr("negprompt.data.packing.os.fsync", full)
+        patch.setattr("negprompt.data.shards.packing.os.fsync", full)
         with pytest.raises(RunError, match=rf"Cannot write .*\.tar.*: {cause}\. .* output=<folder>"):
             prepared(pictures, tmp_path / "new")
     assert not list((tmp_path / "new" / ".partial").glob("*.tmp"))

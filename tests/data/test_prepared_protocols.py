@@ -8,7 +8,7 @@ import pytest
 from negprompt.data.base import load_split
 from negprompt.data.imagenet import ImageNetID, ImageNetOOD
 from negprompt.data.parts import parts_of
-from negprompt.data.prepare import prepare
+from negprompt.data.shards.prepare import prepare
 from negprompt.data.tiny_imagenet import TinyImageNetID, TinyImageNetOOD
 from negprompt.errors import DataError
 

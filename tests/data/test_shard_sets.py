@@ -20,14 +20,14 @@ from helpers import encoded, picture
 from shard_folders import CLASSES, SHOTS, ToysID, ToysOOD, listings, prepared, write_pictures
 from torch.utils.data import DataLoader
 
-from negprompt.data import shard_members
 from negprompt.data.base import Augmentation, load_split
 from negprompt.data.classes import Classes
 from negprompt.data.contents import AlteredError, Memory, digests
 from negprompt.data.datamodule import ImageDataset, SequentialBatches, _as_is
 from negprompt.data.listing import Listing
-from negprompt.data.prepare import prepare
-from negprompt.data.shard_sets import ShardFolder
+from negprompt.data.shards import members as shard_members
+from negprompt.data.shards.folder import ShardFolder
+from negprompt.data.shards.prepare import prepare
 from negprompt.errors import DataError
 from negprompt.training.sampler import EpochBatchSampler
 from negprompt.types import ImageSpec
@@ -288,7 +288,7 @@ def test_a_picture_that_cannot_be_decoded_is_named_with_shard_and_key(pictures, 
     path = root / "test" / "ant" / "01.JPEG"
     path.write_bytes(path.read_bytes()[:400])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.data.packing.decode", lambda *_: None)
+        patch.setattr("negprompt.data.shards.packing.decode", lambda *_: None)
         prepared(root, tmp_path / "shards")
     images = split_of(root, tmp_path / "shards").test
     with pytest.raises(DataError, match=r"'ant/01\.JPEG' of toys/test \(shard .*test-000000\.tar, key ant/01\.JPEG\)"):

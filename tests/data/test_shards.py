@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from helpers import encoded, picture, sample, write_shard
 
-from negprompt.data.shards import read_shard
+from negprompt.data.shards.archive import read_shard
 from negprompt.errors import DataError
 
 

@@ -32,7 +32,7 @@ from negprompt.data.conventional import ConventionalOOD
 from negprompt.data.folder import FolderID, FolderOOD
 from negprompt.data.imagenet import ImageNetID
 from negprompt.data.listing import in_memory
-from negprompt.data.verify import Wanted, verify
+from negprompt.data.verification.verify import Wanted, verify
 from negprompt.errors import ConfigError
 from negprompt.types import ImageSet
 
@@ -49,7 +49,7 @@ def test_the_draw_that_is_read_is_the_one_that_runs_take(tree, monkeypatch):
     names = []
     see = sightings.see
     monkeypatch.setattr(
-        "negprompt.data.verify.see",
+        "negprompt.data.verification.verify.see",
         lambda source, listing, *rest: names.append(list(listing.keys)) or see(source, listing, *rest),
     )
     for seed in (1, 2):

@@ -23,7 +23,7 @@ from damage import (
 )
 from PIL import Image
 
-from negprompt.data.verify import Wanted
+from negprompt.data.verification.verify import Wanted
 
 
 def test_a_whole_tree_has_no_problem_and_every_picture_was_read(whole, tmp_path):

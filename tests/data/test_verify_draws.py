@@ -16,7 +16,7 @@ from damage import (
 
 from negprompt.data.conventional import ConventionalOOD
 from negprompt.data.own_csv import CsvID, CsvOOD
-from negprompt.data.verify import verify
+from negprompt.data.verification.verify import verify
 
 
 @pytest.fixture
@@ -93,6 +93,6 @@ def test_a_folder_without_permission(tree, tmp_path, monkeypatch):
     def refuse(**_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("negprompt.data.verify.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("negprompt.data.verification.verify.tempfile.TemporaryFile", refuse)
     report = look(tree, folders={"paths.manifests_dir": tmp_path / "m"})
     found(report, "paths.manifests_dir", "cannot be written (Permission denied)", "Set paths.manifests_dir")

@@ -20,7 +20,7 @@ from negprompt.data.imagenet_layout import find_layout
 from negprompt.data.openood import OpenOOD, OpenOODID
 from negprompt.data.own_csv import CsvID, CsvOOD
 from negprompt.data.tiny_imagenet import TinyImageNetID, TinyImageNetOOD
-from negprompt.data.verify import Wanted, verify
+from negprompt.data.verification.verify import Wanted, verify
 
 # --- labels in files -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from negprompt.cli.build import Paths, settings, target
 from negprompt.data.base import IDSets, OODSets
 from negprompt.data.parts import parts_of
-from negprompt.data.prepare import Summary, prepare
+from negprompt.data.shards.prepare import Summary, prepare
 from negprompt.errors import ConfigError
 from negprompt.settings import Settings
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from negprompt.cli.build import Paths, settings, target
 from negprompt.cli.verify_report import printable, show, verdict
 from negprompt.data.base import IDSets, OODSets
-from negprompt.data.verify import Wanted, verify
+from negprompt.data.verification.verify import Wanted, verify
 from negprompt.errors import ConfigError, DataError
 from negprompt.features.survey import Found, survey
 from negprompt.settings import Settings

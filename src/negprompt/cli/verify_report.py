@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from negprompt.data.base import Problem
-from negprompt.data.overlaps import EQUALS
-from negprompt.data.verify import Report, SetReport
-from negprompt.data.wording import counted
+from negprompt.data.verification.overlaps import EQUALS
+from negprompt.data.verification.verify import Report, SetReport
+from negprompt.data.verification.wording import counted
 
 _INDENT, _DEEPER = " " * 2, " " * 6
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from negprompt.data.base import IDPictures, IDSets, OODSets, Source, num_train_classes
 from negprompt.data.few_shot import k_shot_indices
 from negprompt.data.listing import Listing, in_memory
-from negprompt.data.shards import ShardSample, read_shard
+from negprompt.data.shards.archive import ShardSample, read_shard
 from negprompt.errors import ConfigError, DataError, nearest
 from negprompt.types import OOD_LABEL, ImageSet
 

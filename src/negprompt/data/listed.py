@@ -16,12 +16,12 @@ from pydantic import Field
 from negprompt.data import few_shot
 from negprompt.data import manifest as manifests
 from negprompt.data.base import Expected, IDPictures, IDSets, OODSets, Problem, Source, num_train_classes
-from negprompt.data.checks import listing_problems, warn
 from negprompt.data.classes import Classes
-from negprompt.data.excerpt import excerpt
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt, looked_at
-from negprompt.data.shard_sets import ShardFolder
+from negprompt.data.shards.excerpt import excerpt
+from negprompt.data.shards.folder import ShardFolder
+from negprompt.data.verification.checks import listing_problems, warn
 from negprompt.errors import ConfigError, DataError, nearest
 from negprompt.settings import Settings
 from negprompt.types import ImageSet

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from negprompt.data.base import Problem, Source
 from negprompt.data.contents import Contents, Files
 from negprompt.data.decoding import decode, mode_of
-from negprompt.data.duplicates import HASH_WORDS, perceptual_hash
 from negprompt.data.listing import Listing
-from negprompt.data.wording import few
+from negprompt.data.verification.duplicates import HASH_WORDS, perceptual_hash
+from negprompt.data.verification.wording import few
 from negprompt.errors import NegPromptError
 
 Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from negprompt.data.base import Problem
-from negprompt.data.duplicates import exact_pairs, near_pairs
-from negprompt.data.sightings import Progress, Sightings, place
-from negprompt.data.wording import counted, few, some
+from negprompt.data.verification.duplicates import exact_pairs, near_pairs
+from negprompt.data.verification.sightings import Progress, Sightings, place
+from negprompt.data.verification.wording import counted, few, some
 
 _MOST_PAIRS = 5_000_000_000  # about two minutes of comparing hashes on one core
 _SHOWN = 3

@@ -12,9 +12,9 @@ from typing import Any
 
 from negprompt.data.cache import read_arrays
 from negprompt.data.classes import Classes
-from negprompt.data.fetch import ShardCache, fetch_bytes, is_remote, local_path, url_of
 from negprompt.data.listing import Listing
-from negprompt.data.shard_members import Members, Shard, ShardMembers, Shards
+from negprompt.data.shards.fetch import ShardCache, fetch_bytes, is_remote, local_path, url_of
+from negprompt.data.shards.members import Members, Shard, ShardMembers, Shards
 from negprompt.data.strings import Strings
 from negprompt.errors import DataError, nearest
 

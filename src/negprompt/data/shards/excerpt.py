@@ -17,11 +17,11 @@ import numpy.typing as npt
 from rich.progress import track
 
 from negprompt.data.contents import AlteredError, Rows
-from negprompt.data.fetch import ShardCache, part_of, tried, used
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt
-from negprompt.data.shard_members import Members, Shard, ShardMembers, Shards
-from negprompt.data.shards import TransferError, chunks
+from negprompt.data.shards.archive import TransferError, chunks
+from negprompt.data.shards.fetch import ShardCache, part_of, tried, used
+from negprompt.data.shards.members import Members, Shard, ShardMembers, Shards
 from negprompt.errors import DataError
 from negprompt.ranks import rank
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from negprompt.data.contents import Digests
 from negprompt.data.listing import Listing
-from negprompt.data.packing import ELSEWHERE, Packed, Plan
+from negprompt.data.shards.packing import ELSEWHERE, Packed, Plan
 from negprompt.data.strings import Strings
 from negprompt.runs.folder import atomic_write
 

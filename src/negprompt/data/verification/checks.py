@@ -11,7 +11,7 @@ from negprompt.data.base import Problem, Source
 from negprompt.data.contents import Files
 from negprompt.data.listing import Listing
 from negprompt.data.tree import Paths
-from negprompt.data.wording import counted, few, some
+from negprompt.data.verification.wording import counted, few, some
 
 log = logging.getLogger(__name__)
 

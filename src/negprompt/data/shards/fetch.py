@@ -19,7 +19,7 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from negprompt.data.cache import ELSEWHERE
-from negprompt.data.shards import TransferError, chunks
+from negprompt.data.shards.archive import TransferError, chunks
 from negprompt.errors import DataError
 from negprompt.runs.folder import explained
 

@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 from negprompt.data.classes import Classes
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt
-from negprompt.data.packers import pack_all
-from negprompt.data.packing import ELSEWHERE, Packer, plans
-from negprompt.data.shard_rows import rows_name, write_rows
-from negprompt.data.shard_sets import INDEX, SCHEMA, ShardFolder
+from negprompt.data.shards.folder import INDEX, SCHEMA, ShardFolder
+from negprompt.data.shards.packers import pack_all
+from negprompt.data.shards.packing import ELSEWHERE, Packer, plans
+from negprompt.data.shards.rows import rows_name, write_rows
 from negprompt.data.strings import Strings
 from negprompt.errors import DataError
 from negprompt.runs.folder import atomic_write, explained

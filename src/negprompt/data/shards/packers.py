@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from negprompt.data.packing import Packed, Packer, Plan
+from negprompt.data.shards.packing import Packed, Packer, Plan
 from negprompt.errors import RunError
 
 log = logging.getLogger(__name__)

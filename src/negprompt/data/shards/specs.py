@@ -7,9 +7,9 @@ import hashlib
 import itertools
 import re
 
-from negprompt.data.fetch import is_remote, local_path
-from negprompt.data.shard_sets import INDEX
-from negprompt.data.shards import expand
+from negprompt.data.shards.archive import expand
+from negprompt.data.shards.fetch import is_remote, local_path
+from negprompt.data.shards.folder import INDEX
 from negprompt.errors import DataError
 
 

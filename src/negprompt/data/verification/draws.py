@@ -15,7 +15,7 @@ from negprompt.data import manifest as manifests
 from negprompt.data.base import IDSets, Problem, num_train_classes
 from negprompt.data.listed import ListedID
 from negprompt.data.listing import Listing
-from negprompt.data.wording import counted, few
+from negprompt.data.verification.wording import counted, few
 from negprompt.errors import DataError
 
 _NAME = re.compile(r"(?P<data>.+)-(?P<shots>\d+)shots-seed(?P<seed>\d+)-[0-9a-f]{8}\.json")

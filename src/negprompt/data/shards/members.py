@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from negprompt.data.contents import AlteredError, Contents, Digests, Rows, unreadable
-from negprompt.data.fetch import ShardCache, is_remote, local_path
+from negprompt.data.shards.fetch import ShardCache, is_remote, local_path
 from negprompt.data.strings import Strings
 
 _OPEN_FILES = 32

@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from negprompt.data.base import Expected, IDSets, OODSets, Problem, Source
-from negprompt.data.checks import count_problems, listing_problems, name_problems
 from negprompt.data.contents import Files
-from negprompt.data.draws import draw_problems, drawn_rows
 from negprompt.data.listed import ListedID
 from negprompt.data.listing import Listing
 from negprompt.data.looked import missing
-from negprompt.data.overlaps import overlap_problems, overlaps, repeats
-from negprompt.data.sightings import Progress, Sightings, fault_problems, see
 from negprompt.data.tree import Paths
-from negprompt.data.wording import few
+from negprompt.data.verification.checks import count_problems, listing_problems, name_problems
+from negprompt.data.verification.draws import draw_problems, drawn_rows
+from negprompt.data.verification.overlaps import overlap_problems, overlaps, repeats
+from negprompt.data.verification.sightings import Progress, Sightings, fault_problems, see
+from negprompt.data.verification.wording import few
 from negprompt.errors import ConfigError, NegPromptError
 
 Result = TypeVar("Result")
