@@ -29,7 +29,7 @@ test: $(VENV)/.installed-test ## run the tests (CPU, no network)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 BENCHMARKS := experiments/benchmarks
-bench: install ## measure time and memory against the plain way, in tables (CPU, about half an hour; nothing else may run)
+bench: install ## measure time and memory against the plain way, in tables (CPU, about 40 minutes; nothing else may run)
 	$(BIN)/python $(BENCHMARKS)/text_step.py
 	$(BIN)/python $(BENCHMARKS)/memory.py
 	$(BIN)/python $(BENCHMARKS)/epoch.py
@@ -37,6 +37,9 @@ bench: install ## measure time and memory against the plain way, in tables (CPU,
 	$(BIN)/python $(BENCHMARKS)/extraction.py
 	$(BIN)/python $(BENCHMARKS)/prefix_attention.py
 	$(BIN)/python $(BENCHMARKS)/scaling.py
+	$(BIN)/python $(BENCHMARKS)/loading.py
+	$(BIN)/python $(BENCHMARKS)/verifying.py
+	$(BIN)/python $(BENCHMARKS)/listing.py
 
 bench-gpu: install ## the same on a CUDA device in bf16, and the time of a whole ImageNet-1k job
 	$(BIN)/python $(BENCHMARKS)/text_step.py --device cuda --precision bf16
