@@ -13,7 +13,8 @@ from typing import Any
 from helpers import encoded, picture
 
 from negprompt.data.classes import Classes
-from negprompt.data.listed import ListedID, ListedOOD
+from negprompt.data.listed import ListedID
+from negprompt.data.listed_ood import ListedOOD
 from negprompt.data.listing import Listing, by_folder, without_class
 from negprompt.data.shards.prepare import Summary, prepare
 from negprompt.data.tree import list_tree

@@ -13,7 +13,8 @@ from command_line import Said, call, one_message
 from damage import IDS, SHARK, TENCH, copied, delete_class, first, own, truncate, whole_benchmark
 
 from negprompt.cli.verify_report import printable
-from negprompt.data import decoding, sightings
+from negprompt.data import decoding
+from negprompt.data.verification import sightings
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,11 @@ import webdataset
 from helpers import encoded, picture, write_shard
 from shard_folders import CLASSES, SHOTS, ToysID, listings, prepared, serving, write_pictures
 
+from negprompt.data import own_shards
 from negprompt.data.base import load_split
 from negprompt.data.contents import digests
 from negprompt.data.own_shards import WebDatasetID, WebDatasetOOD
-from negprompt.data.shards import fetch, own_shards
+from negprompt.data.shards import fetch
 from negprompt.data.shards.specs import shards_of
 from negprompt.errors import ConfigError, DataError
 

@@ -26,12 +26,13 @@ from damage import (
 )
 from PIL import Image
 
-from negprompt.data import decoding, overlaps, sightings
+from negprompt.data import decoding
 from negprompt.data.base import Source
 from negprompt.data.conventional import ConventionalOOD
 from negprompt.data.folder import FolderID, FolderOOD
 from negprompt.data.imagenet import ImageNetID
 from negprompt.data.listing import in_memory
+from negprompt.data.verification import overlaps, sightings
 from negprompt.data.verification.verify import Wanted, verify
 from negprompt.errors import ConfigError
 from negprompt.types import ImageSet

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from negprompt.data.base import Expected
-from negprompt.data.listed import ListedOOD, chosen
+from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, without_class
 from negprompt.data.tree import list_tree
 from negprompt.errors import DataError

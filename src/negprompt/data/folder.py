@@ -12,8 +12,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from negprompt.data.classes import Classes, from_keys
-from negprompt.data.listed import TEST, TRAIN, ListedID, ListedOOD, chosen
+from negprompt.data.listed import ListedID
+from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, by_folder, without_class
+from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.tree import Tree, list_tree
 from negprompt.errors import ConfigError, DataError
 

@@ -21,8 +21,10 @@ from negprompt.data.imagenet_lists import (
     imagenet_classes,
     validation_class,
 )
-from negprompt.data.listed import TEST, TRAIN, ListedID, ListedOOD
+from negprompt.data.listed import ListedID
+from negprompt.data.listed_ood import ListedOOD
 from negprompt.data.listing import Listing
+from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.tree import list_tree
 
 _GET = "Get the pictures from image-net.org (docs/data.md), or set data.root."

@@ -1,10 +1,9 @@
-"""Data sets that are listings: what every layout on a disk, and its shards, have in common."""
+"""ID classes that are listings: what every layout on a disk, and its shards, have in common."""
 
 from __future__ import annotations
 
 import abc
 import functools
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,51 +14,14 @@ from pydantic import Field
 
 from negprompt.data import few_shot
 from negprompt.data import manifest as manifests
-from negprompt.data.base import Expected, IDPictures, IDSets, OODSets, Problem, Source, num_train_classes
+from negprompt.data.base import Expected, IDPictures, IDSets, Problem, Source, num_train_classes
 from negprompt.data.classes import Classes
 from negprompt.data.listing import Listing
-from negprompt.data.looked import Corrupt, looked_at
 from negprompt.data.shards.excerpt import excerpt
-from negprompt.data.shards.folder import ShardFolder
+from negprompt.data.stored import TEST, TRAIN, Stored
 from negprompt.data.verification.checks import listing_problems, warn
-from negprompt.errors import ConfigError, DataError, nearest
-from negprompt.settings import Settings
+from negprompt.errors import DataError
 from negprompt.types import ImageSet
-
-log = logging.getLogger(__name__)
-
-TRAIN, TEST = "train", "test"
-
-
-class Stored(Settings):
-    """Where a listed data set lies, and what a picture does that cannot be decoded.
-
-    `shards`: prepared shards in place of files (folder or URL). `cache_dir`: listings, content hashes and fetched
-    shards, null for nowhere. `corrupt`: stop and name the picture, or warn, leave it out and count it.
-    """
-
-    shards: Annotated[str | None, Field(exclude=True)] = None
-    cache_dir: Annotated[str | None, Field(exclude=True)] = None
-    shard_cache_gb: Annotated[float, Field(exclude=True, gt=0)] = 50.0
-    corrupt: Corrupt = "stop"
-
-    @property
-    def cache(self) -> Path | None:
-        """Folder of what is remembered."""
-        return None if self.cache_dir is None else Path(self.cache_dir)
-
-    @property
-    def shard_folder(self) -> ShardFolder | None:
-        """The prepared shards, where they are used."""
-        return None if self.shards is None else ShardFolder.open(self.shards, self.cache, self.shard_cache_gb)
-
-    def stored_name(self, set_name: str) -> str:
-        """Name of a set in shards: another for other pictures, so that shards of one protocol do not serve another."""
-        return set_name
-
-    def looked(self, listing: Listing, name: str) -> Listing:
-        """A look at pictures before a run: all there, content hashes, under `corrupt=skip` only those that decode."""
-        return looked_at(listing, name, self.cache, self.corrupt)
 
 
 class ListedID(IDSets, Stored):
@@ -278,83 +240,6 @@ class ListedID(IDSets, Stored):
         yield TEST, "test", 1
         for name in self.shifted_sets():
             yield name, "shifted", 0
-
-
-class ListedOOD(OODSets, Stored):
-    """A group of OOD sets that are listings; `sets`: those to use, in the order of the table's columns."""
-
-    @abc.abstractmethod
-    def set_names(self) -> tuple[str, ...]:
-        """Names of the sets."""
-
-    @abc.abstractmethod
-    def list_set(self, name: str) -> Listing:
-        """Pictures of one set as they lie on the disk."""
-
-    def listing(self, name: str) -> Listing:
-        """Pictures of one set: from shards where they are used, else from files."""
-        folder = self.shard_folder
-        return self.list_set(name) if folder is None else folder.listing(f"ood/{self.stored_name(name)}")
-
-    def left_out(self, name: str) -> int:
-        """Pictures of one set that the preparation of its shards left out."""
-        folder = self.shard_folder
-        return 0 if folder is None else folder.dropped(f"ood/{self.stored_name(name)}")
-
-    def load(self) -> dict[str, ImageSet]:
-        """List the pictures of each set."""
-        return dict(self._load())
-
-    def _load(self) -> Iterator[tuple[str, ImageSet]]:
-        for name in self.set_names():
-            listing = self.listing(name)
-            if not len(listing):
-                msg = f"OOD set {name} has no picture: run negprompt data verify to see why."
-                raise DataError(msg)
-            (source,) = (one for one in self.sources() if one.name == name)
-            warn([*listing_problems(source, listing), *self.doubts_of(name)])
-            looked = self.looked(listing, name)
-            images = looked.image_set(name, np.full(len(looked), -1, np.int64))
-            yield name, images._replace(dropped=len(listing) - len(looked) + self.left_out(name))
-
-    def expected(self, set_name: str) -> Expected:
-        """What the protocol counts in a set; nothing by default."""
-        del set_name
-        return Expected()
-
-    def doubts_of(self, set_name: str) -> list[Problem]:
-        """What can be seen to be wrong with a set beyond counts; nothing by default."""
-        del set_name
-        return []
-
-    def doubts(self) -> list[Problem]:
-        """Those of all sets."""
-        return [one for name in self.set_names() for one in self.doubts_of(name)]
-
-    def sources(self) -> list[Source]:
-        """All sets."""
-        return [
-            Source(name, "ood", functools.partial(self.listing, name), expected=self.expected(name))
-            for name in self.set_names()
-        ]
-
-
-def chosen(sets: list[str] | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    """OOD sets to use.
-
-    Raises:
-        ConfigError: an unknown one, or none.
-    """
-    if sets is None:
-        return known
-    if not sets:
-        msg = f"ood.sets=[] leaves no OOD set; allowed: {', '.join(known)}."
-        raise ConfigError(msg)
-    for name in sets:
-        if name not in known:
-            msg = f"ood.sets: unknown OOD set {name!r}; {nearest(name, known)}."
-            raise ConfigError(msg)
-    return tuple(sets)
 
 
 def refuse_empty_classes(images: ImageSet, classes: Classes) -> None:

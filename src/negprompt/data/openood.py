@@ -14,9 +14,11 @@ from negprompt.data.classes import Classes, from_keys
 from negprompt.data.imagenet import label_doubts
 from negprompt.data.imagenet_layout import find_layout, train_listing
 from negprompt.data.imagenet_lists import NUM_TRAIN, imagenet_classes
-from negprompt.data.listed import TEST, TRAIN, ListedID, ListedOOD, chosen
+from negprompt.data.listed import ListedID
+from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, of_rows
 from negprompt.data.own_tables import read_imglist
+from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.tree import list_tree
 from negprompt.errors import DataError
 

@@ -9,9 +9,11 @@ from typing import Annotated
 from pydantic import Field
 
 from negprompt.data.classes import Classes, from_keys
-from negprompt.data.listed import TEST, TRAIN, ListedID, ListedOOD, chosen
+from negprompt.data.listed import ListedID
+from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, of_rows
 from negprompt.data.own_tables import Row, read_csv
+from negprompt.data.stored import TEST, TRAIN
 from negprompt.errors import ConfigError, DataError
 
 

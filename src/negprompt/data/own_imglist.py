@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from negprompt.data.classes import Classes, from_keys
-from negprompt.data.listed import ListedID, ListedOOD, chosen
+from negprompt.data.listed import ListedID
+from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, of_rows
 from negprompt.data.own_csv import base
 from negprompt.data.own_tables import read_imglist

@@ -15,13 +15,15 @@ from rich.progress import track
 
 from negprompt.data.cache import read_arrays, write_arrays
 from negprompt.data.classes import Classes, from_keys, readable
-from negprompt.data.listed import TEST, TRAIN, ListedID, ListedOOD, chosen
+from negprompt.data.listed import ListedID
+from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import NO_CLASS, Listing
 from negprompt.data.own_csv import in_order
 from negprompt.data.shards.fetch import ShardCache, is_remote, local_path
 from negprompt.data.shards.members import Members, Shard, ShardMembers, Shards
 from negprompt.data.shards.scan import Scan, scan
 from negprompt.data.shards.specs import name_of, shards_of
+from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.strings import Strings
 from negprompt.errors import ConfigError
 from negprompt.ranks import rank

@@ -8,8 +8,9 @@ import numpy as np
 
 from negprompt.data.base import IDSets, OODSets
 from negprompt.data.classes import Classes
-from negprompt.data.listed import TRAIN, ListedID, Stored
+from negprompt.data.listed import ListedID
 from negprompt.data.listing import Listing
+from negprompt.data.stored import TRAIN, Stored
 
 
 class Parts(NamedTuple):

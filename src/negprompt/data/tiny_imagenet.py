@@ -11,7 +11,8 @@ from pydantic import Field
 from negprompt.data.base import Expected, Source
 from negprompt.data.classes import Classes, from_keys
 from negprompt.data.imagenet_lists import imagenet_classes
-from negprompt.data.listed import ListedID, ListedOOD
+from negprompt.data.listed import ListedID
+from negprompt.data.listed_ood import ListedOOD
 from negprompt.data.listing import Listing, by_folder, of_rows
 from negprompt.data.tree import list_tree
 from negprompt.errors import ConfigError, DataError
