@@ -16,6 +16,9 @@ from omegaconf import OmegaConf
 from negprompt.cli.build import build_request
 from negprompt.data.base import load_split
 from negprompt.data.contents import digests
+from negprompt.data.folder import FolderID, FolderOOD
+from negprompt.data.parts import parts_of
+from negprompt.data.shards.prepare import prepare
 from negprompt.errors import DataError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -39,6 +42,11 @@ PLACES = {
     ],
     "openood": ["data.root=<openood>", "data.train_root=<imagenet>"],
     "tiny_imagenet": ["data.root=<tiny_imagenet>"],
+    "webdataset": [
+        "data.train=<shards>/train-000000.tar",
+        "data.test=<shards>/test-000000.tar",
+        "ood.shards_of.textures=<shards>/ood-textures-000000.tar",
+    ],
 }
 TREES = (
     "conventional",
@@ -49,19 +57,31 @@ TREES = (
     "imglist_files",
     "ood_folder",
     "openood",
+    "shards",
     "tiny_imagenet",
 )
 FOUND = sorted({path.stem for group in ("data", "ood") for path in (CONF / group).glob("*.yaml")})
-NAMES = [name for name in FOUND if any(name.startswith(known) for known in PLACES)]
+NAMES = FOUND
 
 
 @pytest.fixture(scope="module")
-def home(trees):
+def shards(trees, tmp_path_factory) -> Path:
+    """Shards of a folder of one's own, as anybody's."""
+    output = tmp_path_factory.mktemp("shards") / "written"
+    id_sets = FolderID(name="folder", num_shots=1, root=str(trees("folder")))
+    parts = parts_of(id_sets, FolderOOD(name="folder", root=str(trees("ood_folder"))), train="all", seed=1)
+    return prepare(parts.sets, parts.classes, output, name="folder").folder
+
+
+@pytest.fixture(scope="module")
+def home(trees, shards):
     """Folder of a miniature."""
 
     def at(tree: str) -> Path:
         if tree == "icons":
             return Path(__file__).parents[2] / "src" / "negprompt" / "data" / "resources" / "icons"
+        if tree == "shards":
+            return shards
         return trees(tree, **({"train_per_class": 3, "val": "folders"} if tree == "imagenet" else {}))
 
     return at
@@ -122,7 +142,8 @@ def seen(images) -> tuple[object, ...]:
 
 def test_each_option_of_the_papers_benchmarks_is_there():
     hard = {f"imagenet_hard_{number}" for number in (1, 2, 3, 4)}
-    assert hard | {"imagenet_1k", "conventional", "openood", "tiny_imagenet", "folder", "csv", "imglist"} <= set(NAMES)
+    own = {"folder", "csv", "imglist", "webdataset"}
+    assert hard | own | {"imagenet_1k", "conventional", "openood", "tiny_imagenet"} <= set(NAMES)
 
 
 def test_labels_are_those_of_the_classes_and_minus_one_for_ood(case):
