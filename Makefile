@@ -27,7 +27,7 @@ check: $(VENV)/.installed-dev ## format, lint, types, import rules, spelling
 
 # A file's tests stay in one process, which makes its miniature data sets once; one thread each, or the cores are shared twice.
 test: $(VENV)/.installed-test ## run the tests (CPU, no network); one file alone: make test PYTEST_ARGS=tests/data/test_tree.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
 
 BENCHMARKS := experiments/benchmarks
 bench: install ## measure time and memory against the plain way, in tables (CPU, about 40 minutes; nothing else may run)
