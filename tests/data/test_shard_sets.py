@@ -292,7 +292,7 @@ def test_a_picture_that_cannot_be_decoded_is_named_with_shard_and_key(pictures, 
         prepared(root, tmp_path / "shards")
     images = split_of(root, tmp_path / "shards").test
     with pytest.raises(DataError, match=r"'ant/01\.JPEG' of toys/test \(shard .*test-000000\.tar, key ant/01\.JPEG\)"):
-        ImageDataset(images, SPEC).decoded([1])
+        list(ImageDataset(images, SPEC).decoded([1]))
 
 
 def test_corrupt_samples_are_left_out_and_counted_on_request(pictures, shards, tmp_path, caplog):

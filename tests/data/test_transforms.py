@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from negprompt.data.base import Augmentation
-from negprompt.data.transforms import _generator, crop_box, normalised, train_image
+from negprompt.data.transforms import _generator, batch_of, crop_box, normalised, train_image
 from negprompt.data.transforms import test_image as pixels_of
 from negprompt.types import ImageSpec, SampleIndex
 
@@ -52,8 +52,9 @@ def test_pixels_are_normalised_per_channel():
 
 
 def test_a_batch_is_normalised_as_its_pictures_are():
-    pixels = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(normalised(pixels, SPEC), torch.stack([normalised(image, SPEC) for image in pixels]))
+    shape = (3, 3, SPEC.size, SPEC.size)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(batch_of(pixels, len(pixels), SPEC), torch.stack([normalised(image, SPEC) for image in pixels]))
 
 
 # --- augmentation --------------------------------------------------------------------------------------------------

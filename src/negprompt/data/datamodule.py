@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import lightning
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from negprompt.data.base import Augmentation
 from negprompt.data.contents import Contents
 from negprompt.data.decoding import decode
-from negprompt.data.transforms import normalised, test_pixels, train_pixels
+from negprompt.data.transforms import batch_of, test_pixels, train_pixels
 from negprompt.ranks import rank, world_size
 from negprompt.types import Batch, ImageSet, ImageSpec, SampleIndex, Split
 
@@ -50,14 +50,16 @@ class ImageDataset(Dataset[Batch]):
             "index": torch.tensor(rows),
         }
 
-    def decoded(self, rows: Sequence[int]) -> list[Image.Image]:
-        """Pictures before any transform."""
+    def decoded(self, rows: Sequence[int]) -> Iterator[Image.Image]:
+        """Pictures before any transform, one by one: together they would be too large for the processor's cache."""
         images = self._images
-        return [decode(images.encoded[row], images.keys[row], _where(images, row)) for row in rows]
+        for row in rows:
+            yield decode(images.encoded[row], images.keys[row], _where(images, row))
 
-    def transformed(self, pictures: Sequence[Image.Image], where: Sequence[SampleIndex]) -> Tensor:
-        """Decoded pictures of `where` -> (B, 3, H, W), normalised together, which costs less than one by one."""
-        return normalised(torch.stack([self._pixels(*pair) for pair in zip(pictures, where, strict=True)]), self._spec)
+    def transformed(self, pictures: Iterable[Image.Image], where: Sequence[SampleIndex]) -> Tensor:
+        """Decoded pictures of `where` -> (B, 3, H, W)."""
+        pixels = (self._pixels(*pair) for pair in zip(pictures, where, strict=True))
+        return batch_of(pixels, len(where), self._spec)
 
     def _pixels(self, image: Image.Image, where: SampleIndex) -> Tensor:
         if self._augmentation is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,24 @@ def train_pixels(
 
 
 def normalised(pixels: Tensor, spec: ImageSpec) -> Tensor:
-    """Pixels (..., 3, H, W) uint8 -> float32, normalised per channel: picture by picture or a batch at once."""
-    scaled = _room(pixels.shape).copy_(pixels).div_(255)  # as torchvision's to_dtype
-    result: Tensor = transform.normalize(scaled, list(spec.mean), list(spec.std), inplace=True)
+    """Pixels (3, H, W) uint8 -> float32, normalised per channel."""
+    return _normalised_into(torch.empty(pixels.shape), pixels, spec)
+
+
+def batch_of(pictures: Iterable[Tensor], count: int, spec: ImageSpec) -> Tensor:
+    """`normalised` of `count` pictures (3, size, size) uint8 -> (count, 3, size, size) float32.
+
+    Each is normalised in its place in the batch while it is in the processor's cache.
+    """
+    room = _room(torch.Size((count, 3, spec.size, spec.size)))
+    for place, pixels in zip(room, pictures, strict=True):
+        _normalised_into(place, pixels, spec)
+    return room
+
+
+def _normalised_into(place: Tensor, pixels: Tensor, spec: ImageSpec) -> Tensor:
+    place.copy_(pixels).div_(255)  # as torchvision's to_dtype
+    result: Tensor = transform.normalize(place, list(spec.mean), list(spec.std), inplace=True)
     return result
 
 

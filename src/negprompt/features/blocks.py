@@ -59,7 +59,7 @@ class BlockDataset(Dataset[BlockBatch]):
         where = [SampleIndex(row, self._views[view].number) for row in range(start, end)]
         same = (id(self._views[view].images), start, end)
         if self._decoded[0] != same:
-            self._decoded = (same, self._sets[view].decoded(range(start, end)))
+            self._decoded = (same, list(self._sets[view].decoded(range(start, end))))
         return {"image": self._sets[view].transformed(self._decoded[1], where), "view": view, "start": start}
 
 
