@@ -18,7 +18,7 @@ import loading
 
 from negprompt.data.decoding import decode
 from negprompt.data.folder import FolderID, FolderOOD
-from negprompt.data.verification.verify import verify
+from negprompt.data.verification.verify import Wanted, verify
 
 
 def main() -> None:
@@ -40,15 +40,7 @@ def main() -> None:
                     pass
 
         def whole() -> None:
-            report = verify(
-                id_sets,
-                ood_sets,
-                pictures="all",
-                counts="any",
-                seed=1,
-                folders=[],
-                progress=lambda items, _text, _total: items,
-            )
+            report = verify(id_sets, ood_sets, Wanted(pictures="all", counts="any", seed=1))
             read = sum(one.read for one in report.sets)
             if read != len(encoded):
                 raise RuntimeError(f"verify read {read} of {len(encoded)} pictures")
