@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,12 @@ torch.set_num_threads(THREADS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Silence what Lightning says of every small fit: it would bury our own warnings."""
+    """Silence what Lightning says of every small fit, which would bury our own warnings; hear Ctrl-C."""
     for module in ("lightning", "torch.utils.data"):
         config.addinivalue_line("filterwarnings", rf"ignore:::{module}")
+    # A shell that starts the tests in the background has them ignore it, and every process that they start as well.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
