@@ -13,7 +13,6 @@ import torch.nn.functional as F  # noqa: N812
 import yaml
 from PIL import Image
 
-from negprompt.backbones.embedded import EmbeddedSettings
 from negprompt.backbones.openclip import OpenClipSettings
 from negprompt.data.transforms import test_image as pixels_of
 from negprompt.prompts.context import initial_context
@@ -51,13 +50,7 @@ def backbone(request):
     chosen = settings(request.param)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(open_clip, "create_model", lambda model_name, **_: shrunk(model_name))
-        if isinstance(chosen, EmbeddedSettings) and not shipped(chosen.name):
-            pytest.skip(f"the weights of {chosen.name} are not in the package yet")
         return chosen.build()
-
-
-def shipped(name):
-    return (ROOT / "src/negprompt/backbones/resources" / name / "open_clip_config.json").is_file()
 
 
 @torch.no_grad()

@@ -113,6 +113,22 @@ def target(base: type[Kind], node: Mapping[str, Any], prefix: str) -> Kind:
     return settings(cls, values, prefix)
 
 
+def both_sides(config: Mapping[str, Any], example: str) -> tuple[IDSets, OODSets]:
+    """ID and OOD sets of a command that has no others.
+
+    Raises:
+        ConfigError: one of them is missing, or a value in it is wrong.
+    """
+    for group in ("data", "ood"):
+        if config.get(group) is None:
+            msg = f"{group} is missing: name a data set ({example}), or set {group}=..."
+            raise ConfigError(msg)
+    return (
+        target(IDSets, config["data"], "data"),  # type: ignore[type-abstract]
+        target(OODSets, config["ood"], "ood"),  # type: ignore[type-abstract]
+    )
+
+
 def _refuse_own(cls: type[Settings], values: Mapping[str, Any], prefix: str) -> None:
     """Raise for a wrong value among `values`; a missing one says nothing here."""
     try:

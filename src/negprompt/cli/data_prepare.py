@@ -10,14 +10,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from negprompt.cli.build import Paths, settings, target
-from negprompt.data.base import IDSets, OODSets
+from negprompt.cli.build import Paths, both_sides, settings
 from negprompt.data.parts import parts_of
 from negprompt.data.shards.prepare import Summary, prepare
-from negprompt.errors import ConfigError
 from negprompt.settings import Settings
 
 _MB = 1_000_000
+
+_EXAMPLE = "negprompt data prepare imagenet_1k output=..."
 
 
 class Options(Settings):
@@ -34,14 +34,14 @@ def check(config: dict[str, Any]) -> None:
     """Refuse bad settings before anything runs."""
     _options(config)
     settings(Paths, config["paths"], "paths")
-    for part in _sets(config):
+    for part in both_sides(config, _EXAMPLE):
         part.check()
 
 
 def job(config: dict[str, Any]) -> None:
     """Write the shards; what an interrupted call has finished is kept."""
     options = _options(config)
-    id_sets, ood_sets = _sets(config)
+    id_sets, ood_sets = both_sides(config, _EXAMPLE)
     parts = parts_of(id_sets, ood_sets, train=options.train, seed=options.seed)
     draw = {"seed": options.seed, "num_shots": id_sets.num_shots} if options.train == "draw" else None
     summary = prepare(
@@ -62,17 +62,6 @@ def job(config: dict[str, Any]) -> None:
 
 def _options(config: dict[str, Any]) -> Options:
     return settings(Options, {key: config[key] for key in Options.model_fields}, "")
-
-
-def _sets(config: dict[str, Any]) -> tuple[IDSets, OODSets]:
-    for group in ("data", "ood"):
-        if config.get(group) is None:
-            msg = f"{group} is missing: name a data set (negprompt data prepare imagenet_1k output=...)."
-            raise ConfigError(msg)
-    return (
-        target(IDSets, config["data"], "data"),  # type: ignore[type-abstract]
-        target(OODSets, config["ood"], "ood"),  # type: ignore[type-abstract]
-    )
 
 
 def _table(summary: Summary) -> Table:

@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from negprompt.cli.build import Paths, settings, target
+from negprompt.cli.build import Paths, both_sides, settings
 from negprompt.cli.verify_report import printable, show, verdict
-from negprompt.data.base import IDSets, OODSets
 from negprompt.data.verification.verify import Wanted, verify
 from negprompt.errors import ConfigError, DataError
 from negprompt.features.survey import Found, survey
 from negprompt.settings import Settings
+
+_EXAMPLE = "negprompt data verify imagenet_1k"
 
 
 class Options(Settings):
@@ -36,7 +37,7 @@ def check(config: dict[str, Any]) -> None:
     paths = settings(Paths, config["paths"], "paths")
     if _has_data(config):
         _options(config)
-        _sets(config)
+        both_sides(config, _EXAMPLE)
     elif not paths.features_dir:
         msg = "paths.features_dir is empty: name the folder of the feature store."
         raise ConfigError(msg)
@@ -62,22 +63,11 @@ def _options(config: dict[str, Any]) -> Options:
     return settings(Options, {key: config[key] for key in Options.model_fields}, "")
 
 
-def _sets(config: dict[str, Any]) -> tuple[IDSets, OODSets]:
-    for group in ("data", "ood"):
-        if config.get(group) is None:
-            msg = f"{group} is missing: name a data set (negprompt data verify imagenet_1k), or set {group}=..."
-            raise ConfigError(msg)
-    return (
-        target(IDSets, config["data"], "data"),  # type: ignore[type-abstract]
-        target(OODSets, config["ood"], "ood"),  # type: ignore[type-abstract]
-    )
-
-
 # --- a data set ----------------------------------------------------------------------------------------------------
 
 
 def _verify_data(config: dict[str, Any]) -> None:
-    id_sets, ood_sets = _sets(config)
+    id_sets, ood_sets = both_sides(config, _EXAMPLE)
     options, paths = _options(config), settings(Paths, config["paths"], "paths")
     kept = {"paths.cache_dir": paths.cache_dir, "paths.manifests_dir": paths.manifests_dir}
     with _quiet_cache():

@@ -39,11 +39,9 @@ def data_set_named(words: Sequence[str]) -> list[str]:
         return list(words)
     name, *rest = words
     given = {word.partition("=")[0] for word in rest}
-    if name not in (*options("data"), *options("ood")) and not any(word.startswith("-") for word in rest):
-        return [
-            f"data={name}",
-            *rest,
-        ]  # Hydra says what data sets there are; with a flag the name may be the user's own
+    unknown = name not in (*options("data"), *options("ood"))
+    if unknown and not any(word.startswith("-") for word in rest):  # --config-dir may bring a set of that name
+        return [f"data={name}", *rest]  # and Hydra says what data sets there are
     data = "imagenet_1k" if name in options("ood") and name not in options("data") else name
     overrides = {"data": data, "ood": name}
     return [*(f"{key}={value}" for key, value in overrides.items() if key not in given), *rest]

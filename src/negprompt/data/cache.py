@@ -34,14 +34,12 @@ def read_arrays(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> bool:
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write an .npz file, whole or not at all; a folder that cannot be written is said once and costs time only."""
     try:
         atomic_write(path, lambda file: np.savez(file, **arrays), ELSEWHERE)
     except NegPromptError as error:
         _say_once(str(path.parent), str(error))
-        return False
-    return True
 
 
 def _say_once(folder: str, reason: str) -> None:

@@ -73,6 +73,15 @@ def from_keys(keys: Sequence[str], names_file: str | None) -> Classes:
     return Classes(tuple(keys), tuple(named[key] for key in keys))
 
 
+def renamed(classes: Classes, names_file: str | None) -> Classes:
+    """The classes under the names of a file, where one is given.
+
+    Raises:
+        DataError: the file is missing, or does not name every class.
+    """
+    return classes if names_file is None else from_keys(classes.keys, names_file)
+
+
 def _csv_names(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from negprompt.data.classes import Classes, from_keys
+from negprompt.data.classes import Classes, from_keys, renamed
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, by_folder, without_class
@@ -41,9 +41,8 @@ class FolderID(ListedID):
 
     def all_classes(self) -> Classes:
         """Folder names, sorted, and their names."""
-        if self.shard_folder is not None:
-            stored = self.shard_folder.classes()
-            return stored if self.class_names is None else from_keys(stored.keys, self.class_names)
+        if (shards := self.shard_folder) is not None:
+            return renamed(shards.classes(), self.class_names)
         return from_keys(self._class_folders(), self.class_names)
 
     def list_train(self) -> Listing:
@@ -120,10 +119,7 @@ class FolderOOD(ListedOOD):
 
     def set_names(self) -> tuple[str, ...]:
         """Folder names, sorted."""
-        if (shards := self.shard_folder) is not None:
-            known = tuple(name.removeprefix("ood/") for name in shards.set_names() if name.startswith("ood/"))
-        else:
-            known = tuple(self._folders())
+        known = shards.ood_names() if (shards := self.shard_folder) is not None else tuple(self._folders())
         return chosen(self.sets, known)
 
     def list_set(self, name: str) -> Listing:

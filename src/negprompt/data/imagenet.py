@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from negprompt.data.base import Expected, Problem, Source
-from negprompt.data.classes import Classes, from_keys
-from negprompt.data.imagenet_layout import Layout, find_layout, train_listing, val_listing
+from negprompt.data.classes import Classes, renamed
+from negprompt.data.imagenet_layout import Layout, find_layout, val_listing
 from negprompt.data.imagenet_lists import (
     NUM_TRAIN,
     PER_CLASS,
@@ -23,7 +23,7 @@ from negprompt.data.imagenet_lists import (
 )
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD
-from negprompt.data.listing import Listing
+from negprompt.data.listing import Listing, by_folder
 from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.tree import list_tree
 
@@ -54,14 +54,12 @@ class ImageNetID(ListedID):
 
     def all_classes(self) -> Classes:
         """Those of the split, or all."""
-        classes = imagenet_classes()
-        if self.class_names is not None:
-            classes = from_keys(classes.keys, self.class_names)
+        classes = renamed(imagenet_classes(), self.class_names)
         return classes if self.hard_split is None else classes.keep(hard_split(self.hard_split)[0], "data.hard_split")
 
     def list_train(self) -> Listing:
         """All training pictures."""
-        return train_listing(list_tree(self.layout().train, self.cache))
+        return by_folder(list_tree(self.layout().train, self.cache))
 
     def list_test(self) -> Listing:
         """All validation pictures."""
@@ -81,7 +79,7 @@ class ImageNetID(ListedID):
 
     def doubts_of(self, set_name: str, listing: Listing) -> list[Problem]:
         """Labels of validation pictures that are not ILSVRC's."""
-        return label_doubts(listing, TEST) if set_name == TEST else []
+        return label_doubts(listing) if set_name == TEST else []
 
 
 class ImageNetOOD(ListedOOD):
@@ -132,7 +130,7 @@ class ImageNetOOD(ListedOOD):
         return [Source(self.name, "ood", read, classes, imagenet_classes().keys, counts, at_least=1)]
 
 
-def label_doubts(listing: Listing, set_name: str) -> list[Problem]:
+def label_doubts(listing: Listing) -> list[Problem]:
     """Pictures with ILSVRC's validation names whose class is another than ILSVRC's."""
     wrong: list[tuple[str, str, str]] = []
     for key, place in zip(listing.keys, listing.class_of.tolist(), strict=True):
@@ -140,11 +138,11 @@ def label_doubts(listing: Listing, set_name: str) -> list[Problem]:
         given = listing.classes[place] if place >= 0 else None
         if truth is not None and given is not None and given != truth:
             wrong.append((key, given, truth))
-    return [] if not wrong else [_wrong_labels(wrong, len(listing), set_name)]
+    return [] if not wrong else [_wrong_labels(wrong, len(listing))]
 
 
-def _wrong_labels(wrong: Sequence[tuple[str, str, str]], total: int, set_name: str) -> Problem:
+def _wrong_labels(wrong: Sequence[tuple[str, str, str]], total: int) -> Problem:
     examples = ", ".join(f"{key} is under {given} and belongs to {truth}" for key, given, truth in wrong[:3])
     what = f"{len(wrong)} of {total} validation pictures have another label than ILSVRC's: {examples}"
     fix = "Sort them again (or leave val/ flat, without a label file: the package knows the labels)."
-    return Problem(set_name, what, fix)
+    return Problem(TEST, what, fix)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from negprompt.data.imagenet_lists import NUM_VALIDATION, VALIDATION_NAME, imagenet_classes, validation_class
-from negprompt.data.listing import Listing, by_folder, of_rows
+from negprompt.data.listing import Listing, of_rows
 from negprompt.data.tree import Tree
 from negprompt.errors import DataError
 
@@ -62,11 +62,6 @@ def find_layout(root: str | None, data_root: str) -> Layout:
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_dir()), None)
-
-
-def train_listing(tree: Tree) -> Listing:
-    """One class a folder, named by its WordNet id; keys are `<WordNet id>/<file>`."""
-    return by_folder(tree)
 
 
 def val_listing(tree: Tree, layout: Layout) -> Listing:
@@ -151,7 +146,7 @@ def _meta(path: Path) -> Mapping[int, str] | None:
     if not path.is_file():
         return None
     try:
-        from scipy.io import loadmat
+        from scipy.io import loadmat  # here: wanted by this file alone, and no dependency of the package
     except ImportError:
         return None
     try:

@@ -103,8 +103,8 @@ class ListedID(IDSets, Stored):
 
     def _checked(self, set_name: str) -> Listing:
         """The pictures of a set; what can be seen to be wrong with them is said, and the run goes on."""
-        listing = self.listing(set_name)
-        (source,) = (one for one in self.sources() if one.name == set_name)
+        source = next(one for one in self.sources() if one.name == set_name)
+        listing = source.read()
         warn([*listing_problems(source, listing), *self.doubts_of(set_name, listing)])
         return listing
 

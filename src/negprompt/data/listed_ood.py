@@ -42,12 +42,11 @@ class ListedOOD(OODSets, Stored):
         return dict(self._load())
 
     def _load(self) -> Iterator[tuple[str, ImageSet]]:
-        for name in self.set_names():
-            listing = self.listing(name)
+        for source in self.sources():
+            name, listing = source.name, source.read()
             if not len(listing):
                 msg = f"OOD set {name} has no picture: run negprompt data verify to see why."
                 raise DataError(msg)
-            (source,) = (one for one in self.sources() if one.name == name)
             warn([*listing_problems(source, listing), *self.doubts_of(name)])
             looked = self.looked(listing, name)
             images = looked.image_set(name, np.full(len(looked), -1, np.int64))

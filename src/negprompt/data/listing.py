@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,16 +72,9 @@ class Listing:
         return ImageSet(name, self.keys, self.contents, labels.tolist())
 
 
-def by_folder(tree: Tree, known: Mapping[str, str] | None = None) -> Listing:
-    """One class a folder: the first part of each path.
-
-    Args:
-        tree: pictures below the folder that holds the class folders.
-        known: class key by folder name, None to take folder names as keys.
-    """
-    folders = list(tree.folders)
-    names = [folder.partition("/")[0] for folder in folders]
-    keys = [name if known is None else known.get(name, "") for name in names]
+def by_folder(tree: Tree) -> Listing:
+    """One class a folder: the first part of each path, which is the class key; none for pictures beside the folders."""
+    keys = [folder.partition("/")[0] for folder in tree.folders]
     classes = tuple(sorted({key for key in keys if key}))
     place = {key: number for number, key in enumerate(classes)}
     table = np.array([place.get(key, NO_CLASS) for key in keys], np.int32)

@@ -13,15 +13,13 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import track
 
 from negprompt.data.cache import read_arrays, write_arrays
 from negprompt.data.contents import AlteredError, Contents, Digests, Files, Memory
 from negprompt.data.decoding import decode
 from negprompt.data.listing import Listing
+from negprompt.data.progress import shown
 from negprompt.errors import DataError
-from negprompt.ranks import rank
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +29,7 @@ Result = TypeVar("Result")
 _WAITING, _DECODING = 16, max(1, os.cpu_count() or 1)
 _WORTH_A_BAR = 2000
 UNKNOWN, READABLE, UNREADABLE = 0, 1, 2
+_NOTHING = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,12 @@ def missing(files: Files) -> list[Path]:
     return [files.path(int(row)) for row in np.flatnonzero(stat[:, 0] < 0)]
 
 
-def _look(contents: Contents, name: str, cache_dir: Path | None, *, decoding: bool) -> _Seen:
+def stamps_of_all(contents: Contents, name: str) -> npt.NDArray[np.int64]:
+    """Size and time of change (N, 2) of each picture of the set `name`.
+
+    Raises:
+        DataError: pictures are missing; says how many, and one of them.
+    """
     stat = contents.stamps()
     if (stat[:, 0] < 0).any():
         gone = np.flatnonzero(stat[:, 0] < 0)
@@ -91,6 +95,11 @@ def _look(contents: Contents, name: str, cache_dir: Path | None, *, decoding: bo
             f"{contents.place(int(gone[0]))}: put them back, or run negprompt data verify to see what else is."
         )
         raise DataError(msg)
+    return stat
+
+
+def _look(contents: Contents, name: str, cache_dir: Path | None, *, decoding: bool) -> _Seen:
+    stat = stamps_of_all(contents, name)
     entry = None if cache_dir is None else cache_dir / "seen" / f"{contents.fingerprint()}.npz"
     seen = _remembered(entry, stat)
     wanting = seen.readable == UNKNOWN if decoding else ~seen.known.any(axis=1)
@@ -129,7 +138,7 @@ def _remembered(entry: Path | None, stat: npt.NDArray[np.int64]) -> _Seen:
     """What was seen of the files that have not changed since; zeros for the others."""
     seen = _Seen(stat, np.zeros((len(stat), 32), np.uint8), np.zeros(len(stat), np.uint8))
     arrays = None if entry is None else read_arrays(entry)
-    if arrays is not None and arrays["stat"].shape == stat.shape:
+    if arrays is not None and arrays.get("stat", _NOTHING).shape == stat.shape:
         same = (arrays["stat"] == stat).all(axis=1)
         seen.known[same] = arrays["known"][same]
         seen.readable[same] = arrays["readable"][same]
@@ -145,6 +154,4 @@ def _mapped(
         places = [int(row) for row in rows]
         chunks = (places[start : start + ahead] for start in range(0, len(places), ahead))
         results = (result for chunk in chunks for result in pool.map(function, chunk))
-        console = Console(stderr=True)
-        silent = rank() > 0 or len(places) < _WORTH_A_BAR or not console.is_terminal
-        yield from track(results, text, total=len(places), console=console, transient=True, disable=silent)
+        yield from shown(results, text, len(places), _WORTH_A_BAR)

@@ -10,13 +10,13 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from negprompt.data.base import Expected, Problem
-from negprompt.data.classes import Classes, from_keys
+from negprompt.data.classes import Classes, renamed
 from negprompt.data.imagenet import label_doubts
-from negprompt.data.imagenet_layout import find_layout, train_listing
+from negprompt.data.imagenet_layout import find_layout
 from negprompt.data.imagenet_lists import NUM_TRAIN, imagenet_classes
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
-from negprompt.data.listing import Listing, of_rows
+from negprompt.data.listing import Listing, by_folder, of_rows
 from negprompt.data.own_tables import read_imglist
 from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.tree import list_tree
@@ -123,15 +123,14 @@ class OpenOODID(ListedID):
 
     def all_classes(self) -> Classes:
         """All 1,000."""
-        classes = imagenet_classes()
-        return classes if self.class_names is None else from_keys(classes.keys, self.class_names)
+        return renamed(imagenet_classes(), self.class_names)
 
     def list_train(self) -> Listing:
         """ImageNet's training pictures."""
         own = folder(self.root, self.data_root).root / "images_largescale" / "imagenet_1k" / "train"
         if self.train_root is None and own.is_dir():
-            return train_listing(list_tree(own, self.cache))
-        return train_listing(list_tree(find_layout(self.train_root, self.data_root).train, self.cache))
+            return by_folder(list_tree(own, self.cache))
+        return by_folder(list_tree(find_layout(self.train_root, self.data_root).train, self.cache))
 
     def list_test(self) -> Listing:
         """Pictures of the ID list."""
@@ -162,7 +161,7 @@ class OpenOODID(ListedID):
 
     def doubts_of(self, set_name: str, listing: Listing) -> list[Problem]:
         """Validation pictures whose label is not ILSVRC's, and lists that are not the protocol's."""
-        found = label_doubts(listing, TEST) if set_name == TEST else []
+        found = label_doubts(listing) if set_name == TEST else []
         if self.shards is not None or set_name == TRAIN:
             return found
         listed = ID_LISTS[self.part] if set_name == TEST else SHIFTED_LISTS[set_name]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from negprompt.data.classes import Classes, from_keys
+from negprompt.data.classes import Classes, from_keys, renamed
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, of_rows
@@ -41,9 +41,8 @@ class CsvID(ListedID):
 
     def all_classes(self) -> Classes:
         """Labels of the training rows: sorted, whole numbers by their value."""
-        if self.shard_folder is not None:
-            stored = self.shard_folder.classes()
-            return stored if self.class_names is None else from_keys(stored.keys, self.class_names)
+        if (shards := self.shard_folder) is not None:
+            return renamed(shards.classes(), self.class_names)
         return from_keys(in_order({row.label for row in self._rows(self.train_value)}), self.class_names)
 
     def list_train(self) -> Listing:
@@ -98,7 +97,7 @@ class CsvOOD(ListedOOD):
     def set_names(self) -> tuple[str, ...]:
         """Sets in sorted order."""
         if (shards := self.shard_folder) is not None:
-            known = tuple(name.removeprefix("ood/") for name in shards.set_names() if name.startswith("ood/"))
+            known = shards.ood_names()
         else:
             known = tuple(sorted({row.label for row in self._rows()}))
         return chosen(self.sets, known)

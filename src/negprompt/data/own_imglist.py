@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from negprompt.data.classes import Classes, from_keys
+from negprompt.data.classes import Classes, from_keys, renamed
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, of_rows
@@ -37,9 +37,8 @@ class ImglistID(ListedID):
 
     def all_classes(self) -> Classes:
         """Labels 0, 1, ... and their names."""
-        if self.shard_folder is not None:
-            stored = self.shard_folder.classes()
-            return stored if self.class_names is None else from_keys(stored.keys, self.class_names)
+        if (shards := self.shard_folder) is not None:
+            return renamed(shards.classes(), self.class_names)
         _, rows = self._rows(self.train_list, "train_list")
         keys = list(map(str, range(max(label for _, label in rows) + 1)))
         if self.class_names is not None:
@@ -96,7 +95,7 @@ class ImglistOOD(ListedOOD):
     def set_names(self) -> tuple[str, ...]:
         """Sets in the order they were given in."""
         if (shards := self.shard_folder) is not None:
-            known = tuple(name.removeprefix("ood/") for name in shards.set_names() if name.startswith("ood/"))
+            known = shards.ood_names()
         elif self.lists:
             known = tuple(self.lists)
         else:

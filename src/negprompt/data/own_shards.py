@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
-from rich.progress import track
 
 from negprompt.data.cache import read_arrays, write_arrays
-from negprompt.data.classes import Classes, from_keys, readable
+from negprompt.data.classes import Classes, from_keys, readable, renamed
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import NO_CLASS, Listing
 from negprompt.data.own_csv import in_order
+from negprompt.data.progress import shown
 from negprompt.data.shards.fetch import ShardCache, is_remote, local_path
 from negprompt.data.shards.members import Members, Shard, ShardMembers, Shards
 from negprompt.data.shards.scan import Scan, scan
@@ -26,7 +26,6 @@ from negprompt.data.shards.specs import name_of, shards_of
 from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.strings import Strings
 from negprompt.errors import ConfigError
-from negprompt.ranks import rank
 
 _THREADS = 8
 _TRIES = 3
@@ -54,9 +53,8 @@ class WebDatasetID(ListedID):
 
     def all_classes(self) -> Classes:
         """Labels of all samples, sorted; whole numbers by their value."""
-        if self.shard_folder is not None:
-            stored = self.shard_folder.classes()
-            return stored if self.class_names is None else from_keys(stored.keys, self.class_names)
+        if (shards := self.shard_folder) is not None:
+            return renamed(shards.classes(), self.class_names)
         names: dict[str, str] = {}
         for part in (TRAIN, TEST):
             for _, one in self._scanned(part):
@@ -111,10 +109,7 @@ class WebDatasetOOD(ListedOOD):
 
     def set_names(self) -> tuple[str, ...]:
         """Sets in the order in which they are named."""
-        if (shards := self.shard_folder) is not None:
-            known = tuple(name.removeprefix("ood/") for name in shards.set_names() if name.startswith("ood/"))
-        else:
-            known = tuple(self.shards_of or ())
+        known = shards.ood_names() if (shards := self.shard_folder) is not None else tuple(self.shards_of or ())
         if not known:
             msg = "ood=webdataset needs ood.shards_of={<name of a set>: <folder, pattern or URL>}."
             raise ConfigError(msg)
@@ -145,9 +140,8 @@ def scanned(
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
             scans = pool.map(lambda one: _scan(one, _stamp(one), label, cache_dir, cache_gb), locations)
-            quiet = rank() > 0 or len(locations) < _THREADS
-            shown = track(scans, f"reading {setting}", total=len(locations), transient=True, disable=quiet)
-            return [(_shard(location, one.bytes_), one) for location, one in zip(locations, shown, strict=True)]
+            read = shown(scans, f"reading {setting}", len(locations), at_least=_THREADS)
+            return [(_shard(location, one.bytes_), one) for location, one in zip(locations, read, strict=True)]
         finally:
             pool.shutdown(cancel_futures=True)
 

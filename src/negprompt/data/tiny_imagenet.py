@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from negprompt.data.base import Expected, Source
-from negprompt.data.classes import Classes, from_keys
+from negprompt.data.classes import Classes, renamed
 from negprompt.data.imagenet_lists import imagenet_classes
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD
@@ -115,9 +115,7 @@ class TinyImageNetID(ListedID):
 
     def all_classes(self) -> Classes:
         """Known classes."""
-        classes = self._all()
-        if self.class_names is not None:
-            classes = from_keys(classes.keys, self.class_names)
+        classes = renamed(self._all(), self.class_names)
         if self.trial is None or len(classes.keys) < NUM_CLASSES:  # shards of a trial hold its classes only
             return classes
         return classes.keep(known_classes(classes, self.protocol, self.trial), "data.trial")

@@ -14,16 +14,15 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 
 from negprompt.data.contents import AlteredError, Rows
 from negprompt.data.listing import Listing
 from negprompt.data.looked import Corrupt
+from negprompt.data.progress import shown
 from negprompt.data.shards.archive import TransferError, chunks
 from negprompt.data.shards.fetch import ShardCache, part_of, tried, used
 from negprompt.data.shards.members import Members, Shard, ShardMembers, Shards
 from negprompt.errors import DataError
-from negprompt.ranks import rank
 
 log = logging.getLogger(__name__)
 
@@ -123,14 +122,8 @@ def _collect(cache: ShardCache, path: Path, members: ShardMembers, places: Membe
         with ThreadPoolExecutor(_STREAMS) as pool:
             try:
                 results = pool.map(collector.collect, *zip(*groups, strict=True)) if groups else iter(())
-                shown = track(
-                    results,
-                    "fetching pictures",
-                    total=len(groups),
-                    transient=True,
-                    disable=rank() > 0 or len(groups) < 5,
-                )
-                return sorted(row for lacking in shown for row in lacking)
+                fetched = shown(results, "fetching pictures", len(groups), at_least=5)
+                return sorted(row for lacking in fetched for row in lacking)
             finally:
                 pool.shutdown(cancel_futures=True)
 

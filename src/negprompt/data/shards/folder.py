@@ -84,6 +84,10 @@ class ShardFolder:
         """Names of the sets."""
         return tuple(self.index["sets"])
 
+    def ood_names(self) -> tuple[str, ...]:
+        """Names of the OOD sets."""
+        return tuple(name.removeprefix("ood/") for name in self.set_names() if name.startswith("ood/"))
+
     def dropped(self, set_name: str) -> int:
         """Pictures of a set that its preparation left out, 0 for a set that is not there."""
         return int(self.index["sets"].get(set_name, {"dropped": 0})["dropped"])

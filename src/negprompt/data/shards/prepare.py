@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from negprompt.data.classes import Classes
 from negprompt.data.listing import Listing
-from negprompt.data.looked import Corrupt
+from negprompt.data.looked import Corrupt, stamps_of_all
 from negprompt.data.shards.folder import INDEX, SCHEMA, ShardFolder
 from negprompt.data.shards.packers import pack_all
 from negprompt.data.shards.packing import ELSEWHERE, Packer, plans
@@ -77,7 +77,7 @@ def prepare(
         RunError: the folder cannot be written.
     """
     _check(sets, output, workers)
-    sizes = {set_name: _sizes(set_name, listing) for set_name, listing in sets.items()}
+    sizes = {one: stamps_of_all(listing.contents, one)[:, 0] for one, listing in sets.items()}
     options = {"name": name, "max_bytes": max_bytes, "shuffle": sorted(shuffle & set(sets)), "corrupt": corrupt}
     if draw is not None:
         options["draw"] = dict(draw)
@@ -125,18 +125,6 @@ def _check(sets: Mapping[str, Listing], output: Path, workers: int) -> None:
         if (other := files.setdefault(rows_name(set_name), set_name)) != set_name:
             msg = f"The sets {other!r} and {set_name!r} would be in the same files: rename one of them."
             raise DataError(msg)
-
-
-def _sizes(set_name: str, listing: Listing) -> npt.NDArray[np.int64]:
-    sizes = listing.contents.stamps()[:, 0]
-    if (sizes < 0).any():
-        gone = np.flatnonzero(sizes < 0)
-        msg = (
-            f"{len(gone)} of {len(listing)} pictures of {set_name} are missing, for example "
-            f"{listing.contents.place(int(gone[0]))}: put them back, or run negprompt data verify to see what else is."
-        )
-        raise DataError(msg)
-    return sizes
 
 
 def _request(
