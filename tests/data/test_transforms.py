@@ -57,6 +57,12 @@ def test_a_batch_is_normalised_as_its_pictures_are():
     assert torch.equal(batch_of(pixels, len(pixels), SPEC), torch.stack([normalised(image, SPEC) for image in pixels]))
 
 
+def test_normalisation_is_torchvisions_to_the_last_bit():
+    every_value = torch.arange(256, dtype=torch.uint8).expand(3, SPEC.size, 256).contiguous()
+    scaled = functional.to_dtype(every_value, torch.float32, scale=True)
+    assert torch.equal(normalised(every_value, SPEC), functional.normalize(scaled, list(SPEC.mean), list(SPEC.std)))
+
+
 # --- augmentation --------------------------------------------------------------------------------------------------
 
 

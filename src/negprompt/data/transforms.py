@@ -75,7 +75,7 @@ def batch_of(pictures: Iterable[Tensor], count: int, spec: ImageSpec) -> Tensor:
 
 
 def _normalised_into(place: Tensor, pixels: Tensor, spec: ImageSpec) -> Tensor:
-    place.copy_(pixels).div_(255)  # as torchvision's to_dtype
+    place.copy_(pixels).mul_(1 / 255)  # as torchvision's to_dtype, to the last bit: a division would differ in it
     result: Tensor = transform.normalize(place, list(spec.mean), list(spec.std), inplace=True)
     return result
 
