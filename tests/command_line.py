@@ -42,7 +42,7 @@ def call(*words: object) -> int:
     """`negprompt <words>` in this process; the exit code."""
     with (
         mock.patch.object(sys, "argv", ["negprompt", *map(str, words)]),
-        mock.patch.object(cli.stop, "end_on_sigterm"),
+        mock.patch("negprompt.stopping.listen"),
         logging_as_before(),
     ):
         try:

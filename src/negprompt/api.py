@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import lightning
 import yaml
 
-from negprompt import ranks
+from negprompt import ranks, stopping
 from negprompt.data.base import load_split
 from negprompt.errors import NegPromptError
 from negprompt.evaluation.module import PromptEvaluation
@@ -28,8 +28,10 @@ from negprompt.runs.folder import RunFolder
 from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
 from negprompt.settings import settings_target
-from negprompt.tracking.wandb import Logger, log_results, tracked
-from negprompt.training.trainer import CHECKPOINT, fit_trainer, interruptible, run_trainer
+from negprompt.tracking.wandb import Tracker, log_results, tracked
+from negprompt.training.callbacks import Rows, to_csv
+from negprompt.training.checkpoint import usable_checkpoint
+from negprompt.training.trainer import fit_trainer, interruptible, run_trainer
 from negprompt.types import PromptBundle
 
 log = logging.getLogger(__name__)
@@ -97,13 +99,13 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
         lightning.seed_everything(request.seed, verbose=False)
         module = request.method.module(bench.backbone, bench.train_class_names, request.seed, positive)
         tracking = tracked(request.logger, folder.path, request.config) if folder.writes else nullcontext()
-        with tracking as logger:
-            steps = _fit(request, module, bench, folder, logger, clock)
+        with tracking as tracker:
+            steps = _fit(request, module, bench, folder, tracker, clock)
             bundle = _bundle(request, bench, module, folder, stage1, steps)
             folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
             with clock.phase("evaluation"):
                 metrics = _evaluate(request, bench, bundle, folder)
-            log_results(logger, metrics)
+            log_results(tracker, metrics)
     except (KeyboardInterrupt, Exception) as error:
         with suppress(NegPromptError):  # a full disk must not hide what went wrong first
             folder.mark_failed(request.method.name, error)
@@ -168,7 +170,7 @@ def _positive_prompts(
 
 
 def _fit(
-    request: Request, module: PromptLearning, bench: Workbench, folder: RunFolder, logger: Logger | None, clock: Clock
+    request: Request, module: PromptLearning, bench: Workbench, folder: RunFolder, tracker: Tracker | None, clock: Clock
 ) -> int:
     """Train, going on from the last checkpoint where there is one; returns the number of steps, 0 for zero-shot."""
     recipe = request.method.optimizer
@@ -176,17 +178,22 @@ def _fit(
         return 0
     with clock.phase("image_features"):
         data = bench.train_datamodule(recipe.batch_size)
-    epochs = recipe.num_epochs(len(data.train_dataloader()))
-    trainer = fit_trainer(
-        request.trainer, folder.path, epochs, lambda rows: folder.write_bytes("metrics.csv", rows), logger
-    )
-    checkpoint = folder.path / "checkpoints" / f"{CHECKPOINT}.ckpt"
-    resume = ranks.of_rank_zero(checkpoint.is_file()) and request.resume == "auto"
-    if resume:
-        log.info("Going on from %s", checkpoint)
+    steps = -(-len(data.train_dataloader()) // request.trainer.accumulate_grad_batches)  # of the optimiser, in an epoch
+
+    def publish(rows: Rows) -> None:
+        folder.write_bytes("metrics.csv", to_csv(rows))
+        if tracker is not None:
+            tracker.saved(rows)
+
+    identity = {"run": folder.path.name, "method": request.method.name, "schema": SCHEMA}
+    checkpoints = folder.path / "checkpoints"
+    trainer = fit_trainer(request.trainer, checkpoints, identity, recipe.num_epochs(steps), publish)
+    resume = ranks.zero_first(lambda: usable_checkpoint(checkpoints, identity) if request.resume == "auto" else None)
+    if resume is not None:
+        log.info("Going on from %s", resume)
     log.info("training %s ...", request.method.name)
-    with clock.phase("training"), interruptible():
-        trainer.fit(module, data, ckpt_path=str(checkpoint) if resume else None, weights_only=True)
+    with clock.phase("training"), stopping.at_boundaries(), interruptible():
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     return int(trainer.global_step)
 
 

@@ -1,30 +1,18 @@
-"""Ctrl-C and SIGTERM end a command alike: at once, with one message, and nothing lost that was finished."""
+"""What a command that was stopped by a signal says; nothing is lost that was finished."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from types import FrameType
 
-_received = [signal.SIGINT]
-
-
-def end_on_sigterm() -> None:
-    """Let SIGTERM (of a cluster, a service manager, `kill`) interrupt the command as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _interrupt)
+from negprompt import stopping
 
 
 def report(name: str) -> int:
-    """Say that the command was stopped; returns its exit code, 130 or 143."""
-    by = signal.Signals(_received[0])
+    """Say that the command was stopped; returns its exit code, 128 and the signal's number (130 after Ctrl-C)."""
+    by = stopping.received() or signal.SIGINT
     how = "interrupted" if by == signal.SIGINT else f"stopped by {by.name}"
     print(  # noqa: T201 -- the command line's own output
         f"\nnegprompt {name}: {how}. What was finished is kept; the same command goes on from there.", file=sys.stderr
     )
     return 128 + by
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    del frame
-    _received[0] = signal.Signals(number)
-    raise KeyboardInterrupt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import lightning
@@ -75,8 +75,8 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
     def _encode_image(self, images: Tensor) -> Tensor:
         return self.backbone.encode_image(images)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 -- Lightning's signature
-        """Loss of one batch; a loss that is not a number ends the run."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 -- Lightning's signature
+        """Loss of one batch, and its terms for the curves; a loss that is not a number ends the run."""
         loss, terms = self.loss(self.image_features(batch), batch["label"])
         weight = share_of_batch(len(batch["label"]), loss.device)
         if not torch.isfinite(loss):
@@ -85,15 +85,7 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
                 "trainer.precision=32-true. The checkpoint before this step is kept."
             )
             raise RunError(msg)
-        values = {"loss": loss.detach(), **terms}
-        self.log_dict(
-            {f"train/{name}": weight * value for name, value in values.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=1,  # every batch of a run has the same size
-            sync_dist=world_size() > 1,
-        )
-        return weight * loss
+        return {"loss": weight * loss, "terms": mean_over_processes({"loss": loss.detach(), **terms}, weight)}
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 -- Lightning's own type is a long union
         """SGD with CoOp's schedule, or the one of the released NegPrompt code."""
@@ -130,6 +122,20 @@ def share_of_batch(pictures: int, device: torch.device) -> float | Tensor:
     total = torch.tensor(float(pictures), device=device)
     dist.all_reduce(total)
     return pictures * world_size() / total
+
+
+def mean_over_processes(terms: Mapping[str, Tensor], weight: float | Tensor) -> dict[str, float]:
+    """Numbers for the curves: of the whole batch, where processes share it.
+
+    Args:
+        terms: scalars of this process's part of the batch.
+        weight: of that part, from `share_of_batch`.
+    """
+    values = torch.stack([value.detach().reshape(()).float() for value in terms.values()]) * weight
+    if world_size() > 1:
+        dist.all_reduce(values)
+        values /= world_size()
+    return dict(zip(terms, values.tolist(), strict=True))
 
 
 class MethodSettings(Settings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,13 @@ from pydantic import Field
 from negprompt.errors import RunError
 from negprompt.settings import Settings
 
-Logger = WandbLogger
+
+class Tracker(WandbLogger):
+    """Sends the rows of the curves."""
+
+    def saved(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Send the newest row."""
+        self.log_metrics(dict(rows[-1]), step=int(rows[-1]["step"]))
 
 
 class LoggerSettings(Settings):
@@ -27,7 +33,7 @@ class LoggerSettings(Settings):
 
 
 @contextmanager
-def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Iterator[WandbLogger | None]:
+def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Iterator[Tracker | None]:
     """A W&B logger for the time of one run, None where none is asked for; closed also when the run fails.
 
     The W&B id is made of the run folder's name, which holds the request's hash: a resumed run goes on in its own curve.
@@ -40,7 +46,7 @@ def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -
         return
     run_id = "-".join(folder.parts[-4:])
     try:
-        logger = WandbLogger(
+        logger = Tracker(
             name=run_id,
             id=run_id,
             project=settings.project,
@@ -60,7 +66,7 @@ def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -
         wandb.finish()
 
 
-def log_results(logger: WandbLogger | None, metrics: Mapping[str, Any]) -> None:
+def log_results(logger: Tracker | None, metrics: Mapping[str, Any]) -> None:
     """Put the content of metrics.json into the W&B run's summary."""
     if logger is not None:
         logger.experiment.summary.update(dict(metrics))

@@ -1,45 +1,148 @@
-"""Training curves as rows of a csv file that survives a resume without a gap or a repeated row."""
+"""What happens beside the steps of a fit: curves, checkpoints, and the stop that a signal asked for."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from negprompt import stopping
+from negprompt.ranks import world_size
+from negprompt.training.checkpoint import IDENTITY
 
 Rows = list[dict[str, float]]
 
 
-class CsvRows(lightning.Callback):
-    """One row an epoch, kept in the checkpoint and written as a whole: a resumed run continues the same curve.
+class OurSignals(lightning.Callback):
+    """Lightning puts its own handler in the place of ours, which would stop at once or not at all."""
+
+    def on_train_start(self, *_: object) -> None:
+        """Take the signals back."""
+        stopping.take_back()
+
+    on_test_start = on_predict_start = on_train_start
+
+
+class Curves(lightning.Callback):
+    """One row an epoch with the means of the loss terms: a resumed run goes on in the same curve, to the bit.
+
+    Means are summed up step by step in the checkpoint's own state, so an epoch that was stopped in the middle has the
+    row of one that was not.
 
     Args:
-        write: stores the file's content, atomically.
+        publish: gets all rows so far, each time after a checkpoint with them is on the disk.
     """
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self._write = write
+    def __init__(self, publish: Callable[[Rows], None]) -> None:
+        self._publish = publish
         self._rows: Rows = []
+        self._sums: dict[str, float] = {}
+        self._batches = 0
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Cut what was published back to the checkpoint, or complete it."""
+        del pl_module
+        if trainer.is_global_zero and self._rows:
+            self._publish(self._rows)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, *_: object
+    ) -> None:
+        """Add the terms of a step."""
+        del trainer, pl_module
+        for name, value in outputs["terms"].items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        self._batches += 1
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Append the epoch's means."""
         del pl_module
-        if not trainer.is_global_zero:
-            return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        means = {f"train/{name}": total / self._batches for name, total in self._sums.items()}
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
-        self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **values})
-        self._write(to_csv(self._rows))
+        self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **means})
+        self._sums, self._batches = {}, 0
+
+    def published(self) -> None:
+        """Tell of the rows, to be called when they are on the disk."""
+        if self._rows:
+            self._publish(self._rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows written so far."""
-        return {"rows": self._rows}
+        """Rows written so far, and the sums of the epoch that is running."""
+        return {"rows": self._rows, "sums": self._sums, "batches": self._batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the rows of the checkpoint; later ones belong to steps that are trained again."""
-        self._rows = list(state_dict["rows"])
+        self._rows, self._sums = list(state_dict["rows"]), dict(state_dict["sums"])
+        self._batches = int(state_dict["batches"])
+
+
+class Checkpoints(Checkpoint):
+    """Saves at every epoch's end, every so many minutes, and where a signal stops the run; always between two steps.
+
+    Gradients that are being accumulated are in no checkpoint, so only the end of an optimiser's step will do.
+
+    Args:
+        path: of the checkpoint.
+        identity: names the run in it.
+        minutes: between two saves within an epoch.
+        curves: told when their rows are on the disk.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], minutes: float, curves: Curves) -> None:
+        self._path = path
+        self._identity = dict(identity)
+        self._seconds = 60 * minutes
+        self._curves = curves
+        self._saved = time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Name the run."""
+        del trainer, pl_module
+        checkpoint[IDENTITY] = self._identity
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Save in the middle of an epoch where it is time, or where the run is to stop."""
+        del outputs, batch
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or batch_idx + 1 == trainer.num_training_batches:
+            return  # between two steps of the optimiser; or the epoch's end, which saves anyway
+        is_late = time.monotonic() - self._saved >= self._seconds
+        stops, due = _anywhere(stopping.received() is not None, is_late, pl_module.device)
+        if stops or due:
+            self._save(trainer)
+        if stops:
+            raise KeyboardInterrupt
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save, then stop where that was asked for."""
+        stops, _ = _anywhere(stopping.received() is not None, False, pl_module.device)
+        self._save(trainer)
+        if stops:
+            raise KeyboardInterrupt
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        trainer.save_checkpoint(self._path)
+        self._saved = time.monotonic()
+        if trainer.is_global_zero:
+            self._curves.published()
 
 
 def to_csv(rows: Rows) -> bytes:
@@ -50,3 +153,12 @@ def to_csv(rows: Rows) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()
+
+
+def _anywhere(stops: bool, due: bool, device: torch.device) -> tuple[bool, bool]:
+    """Whether any of the processes stops or is due, the same answer for all: they save and stop at the same step."""
+    if world_size() == 1:
+        return stops, due
+    flags: Tensor = torch.tensor([float(stops), float(due)], device=device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags[0] > 0), bool(flags[1] > 0)

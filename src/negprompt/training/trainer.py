@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import lightning
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 from pydantic import Field
 
 from negprompt.errors import ConfigError
-from negprompt.settings import Settings
-from negprompt.training.callbacks import CsvRows
-from negprompt.training.checkpoint import AtomicCheckpointIO
-
-CHECKPOINT = "last"
+from negprompt.settings import LATER, Settings
+from negprompt.training.callbacks import Checkpoints, Curves, OurSignals, Rows
+from negprompt.training.checkpoint import LAST, AtomicCheckpointIO
 
 
 class TrainerSettings(Settings):
-    """Where and how a fit runs. Only `precision` can change a result; the rest stays out of the request hash.
+    """Where and how a fit runs. What cannot change a result stays out of the request hash.
 
     `devices`: processes that work together, one device each; with the negprompt command they are started for you.
+    `accumulate_grad_batches`: batches of `optimizer.batch_size` pictures for one step of the optimiser.
+    `gradient_clip_val`: largest length of the gradient, null for any.
+    `checkpoint_minutes`: between two checkpoints within an epoch; there is always one at its end.
     """
 
     accelerator: Annotated[Literal["auto", "cpu", "gpu"], Field(exclude=True)] = "auto"
     devices: Annotated[int, Field(ge=1, exclude=True)] = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     num_workers: Annotated[int, Field(ge=0, exclude=True)] = 0
+    accumulate_grad_batches: Annotated[int, Field(ge=1, json_schema_extra=LATER)] = 1
+    gradient_clip_val: Annotated[float | None, Field(gt=0, json_schema_extra=LATER)] = None
+    checkpoint_minutes: Annotated[float, Field(gt=0, exclude=True)] = 5.0
     eval_batch_size: Annotated[int, Field(ge=1, exclude=True)] = 256
     progress_bar: Annotated[bool, Field(exclude=True)] = True
 
@@ -61,32 +66,34 @@ class TrainerSettings(Settings):
 def fit_trainer(
     settings: TrainerSettings,
     folder: Path,
+    identity: Mapping[str, Any],
     num_epochs: int,
-    write_csv: Callable[[bytes], None],
-    logger: Logger | None = None,
+    publish: Callable[[Rows], None],
 ) -> lightning.Trainer:
-    """A trainer that keeps `checkpoints/last.ckpt` and `metrics.csv` of a run folder up to date at every epoch.
+    """A trainer that keeps `last.ckpt` in a folder up to date.
 
-    `logger` gets the same curves, where one is given.
+    Args:
+        settings: where and how.
+        folder: of the checkpoints.
+        identity: of the run, kept in them.
+        num_epochs: to train.
+        publish: gets the curves' rows each time after a checkpoint with them is on the disk.
     """
-    checkpoint = ModelCheckpoint(
-        dirpath=folder / "checkpoints", filename=CHECKPOINT, save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    curves = Curves(publish)
     return _trainer(
         settings,
+        [curves, Checkpoints(folder / LAST, identity, settings.checkpoint_minutes, curves)],
+        [AtomicCheckpointIO()],
         max_epochs=num_epochs,
-        default_root_dir=folder,
-        callbacks=[CsvRows(write_csv), checkpoint],
-        plugins=[AtomicCheckpointIO()],
+        accumulate_grad_batches=settings.accumulate_grad_batches,
+        gradient_clip_val=settings.gradient_clip_val,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        logger=logger or False,
     )
 
 
 def run_trainer(settings: TrainerSettings) -> lightning.Trainer:
     """A trainer for predict and test loops; it cannot write a checkpoint."""
-    return _trainer(settings, enable_checkpointing=False, logger=False)
+    return _trainer(settings, enable_checkpointing=False)
 
 
 @contextmanager
@@ -114,7 +121,7 @@ def _follows_interrupt(error: BaseException) -> bool:
 
 
 def _trainer(
-    settings: TrainerSettings, callbacks: list[Callback] | None = None, **options: object
+    settings: TrainerSettings, callbacks: Sequence[Callback] = (), plugins: Sequence[Any] = (), **options: object
 ) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator=settings.accelerator,
@@ -122,9 +129,17 @@ def _trainer(
         strategy="ddp" if settings.devices > 1 else "auto",
         precision=settings.precision,
         enable_progress_bar=settings.progress_bar,
-        callbacks=callbacks,
+        callbacks=[OurSignals(), *callbacks],
+        plugins=[_environment(), *plugins],
         enable_model_summary=False,
         deterministic="warn",
         use_distributed_sampler=False,
+        logger=False,
+        default_root_dir=os.devnull,  # no folder: in one, Lightning would find and load checkpoints of others
         **options,  # type: ignore[arg-type]
     )
+
+
+def _environment() -> ClusterEnvironment:
+    """Who started this process: torchrun, or nobody; never Slurm, for which Lightning would requeue jobs by itself."""
+    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()

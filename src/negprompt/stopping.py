@@ -1,0 +1,73 @@
+"""Signals that stop a command: at once, or, while a model trains, at the next optimiser step."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Ctrl-C; the end of a job; what clusters send some time before it."""
+
+
+class _State:
+    """What this process was told; a process has one set of signal handlers."""
+
+    listening: tuple[signal.Signals, ...] = ()
+    received: signal.Signals | None = None
+    waits = False
+
+
+def listen() -> None:
+    """Let signals stop this command from now on; must be called in the main thread.
+
+    The first one raises KeyboardInterrupt, or waits for `at_boundaries` to see it. Later ones change nothing, since a
+    cluster sends several at once and what is being saved must not be cut; only a second Ctrl-C insists. A signal that
+    the process was started to ignore (a command in the background, `nohup`) stays ignored.
+    """
+    _State.received, _State.waits = None, False
+    _State.listening = tuple(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+    take_back()
+
+
+def forget() -> None:
+    """Listen no more; whoever had the handlers before puts them back."""
+    _State.listening, _State.received, _State.waits = (), None, False
+
+
+def take_back() -> None:
+    """Install the handlers of `listen` again, after a library put its own in their place."""
+    for number in _State.listening:
+        signal.signal(number, _on_signal)
+
+
+def received() -> signal.Signals | None:
+    """The signal that stops this command, None as long as there was none."""
+    return _State.received
+
+
+@contextmanager
+def at_boundaries() -> Iterator[None]:
+    """Only note signals while the body runs, which asks for `received()` wherever it can stop.
+
+    Raises:
+        KeyboardInterrupt: at the end, where a signal came too late for the body to see.
+    """
+    _State.waits = bool(_State.listening)
+    try:
+        yield
+    finally:
+        _State.waits = False
+    if _State.received is not None:
+        raise KeyboardInterrupt
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    del frame
+    insists = number == signal.SIGINT and _State.received == signal.SIGINT
+    if _State.received is not None and not insists:
+        return
+    _State.received = signal.Signals(number)
+    if insists or not _State.waits:
+        raise KeyboardInterrupt
