@@ -13,6 +13,7 @@ from negprompt.methods.coop import CoOp
 from negprompt.prompts.context import initial_context
 from negprompt.prompts.encoder import PromptEncoder
 from negprompt.prompts.template import PromptLayout
+from negprompt.training.callbacks import Curves
 from negprompt.training.schedule import OptimizerSettings
 
 NAMES = CLASS_NAMES[:4]
@@ -23,18 +24,9 @@ def module(seed=0, **settings) -> CoOp:
     return coop(**{"optimizer": RECIPE, **settings}).module(shared_backbone(), NAMES, seed, None)
 
 
-class Losses(lightning.Callback):
-    """Mean loss of each epoch."""
-
-    def __init__(self):
-        self.losses = []
-
-    def on_train_epoch_end(self, trainer, _module):
-        self.losses.append(float(trainer.callback_metrics["train/loss"]))
-
-
 def fit(module, tmp_path, epochs=6):
-    losses = Losses()
+    rows = []
+    curves = Curves(rows.extend)
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -42,11 +34,12 @@ def fit(module, tmp_path, epochs=6):
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        callbacks=[losses],
+        callbacks=[curves],
         default_root_dir=tmp_path,
     )
     trainer.fit(module, feature_data(num_samples=16, batch_size=4))
-    return losses.losses, trainer
+    curves.published()
+    return [row["train/loss"] for row in rows], trainer
 
 
 def images(count=6, seed=3):

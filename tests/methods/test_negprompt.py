@@ -15,6 +15,7 @@ from negprompt.errors import ConfigError, PromptMismatchError
 from negprompt.methods.negprompt import NegPrompt
 from negprompt.objectives.negprompt import nis_floor
 from negprompt.prompts.context import initial_context
+from negprompt.training.callbacks import Curves
 from negprompt.training.schedule import OptimizerSettings
 from negprompt.types import PromptBundle
 
@@ -34,9 +35,12 @@ def module(class_specific=False, names=NAMES, bundle=None, **settings) -> NegPro
 
 
 def fit(stage, tmp_path, epochs=4):
+    rows = []
+    curves = Curves(rows.extend)
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
+        callbacks=[curves],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -45,7 +49,8 @@ def fit(stage, tmp_path, epochs=4):
         default_root_dir=tmp_path,
     )
     trainer.fit(stage, feature_data(num_samples=16, batch_size=4))
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    curves.published()
+    return rows[-1]
 
 
 def images(count=6, seed=3):

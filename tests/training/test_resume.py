@@ -243,7 +243,7 @@ def test_long_epochs_are_saved_in_between(tmp_path):
     with pytest.raises(OSError, match="power cut"):
         product_fit(tmp_path, StopAt(3, OSError("power cut")), checkpoint_minutes=1e-9)
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert saved["global_step"] == 3
+    assert saved["global_step"] == 2
 
 
 def test_two_batches_a_step_are_one_batch_of_both(tmp_path):
@@ -251,7 +251,7 @@ def test_two_batches_a_step_are_one_batch_of_both(tmp_path):
     ones = product_fit(tmp_path / "b", data=lambda: feature_data(num_samples=18, batch_size=8))
     apart = product_fit(tmp_path / "c")
     assert pairs.step == ones.step == 6
-    assert float((pairs.context - ones.context).abs().max()) < 1e-6 < float((pairs.context - apart.context).abs().max())
+    assert float((pairs.context - ones.context).norm()) < 1e-4 * float((pairs.context - apart.context).norm())
 
 
 def test_a_clipped_gradient_moves_the_context_less(tmp_path):
@@ -271,13 +271,18 @@ def test_outside_of_training_a_signal_stops_at_once_and_only_ctrl_c_insists(list
     assert stopping.received() == signal.SIGUSR1
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_step(listening):
-    with pytest.raises(KeyboardInterrupt), stopping.at_boundaries():
+def insisting():
+    with stopping.at_boundaries():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGUSR2)
         assert stopping.received() == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("nobody heard")
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step(listening):
+    with pytest.raises(KeyboardInterrupt):
+        insisting()
 
 
 def test_a_signal_after_the_last_step_stops_as_well(listening):

@@ -29,7 +29,13 @@ class OurSignals(lightning.Callback):
         """Take the signals back."""
         stopping.take_back()
 
-    on_test_start = on_predict_start = on_train_start
+    def on_test_start(self, *_: object) -> None:
+        """Take the signals back."""
+        stopping.take_back()
+
+    def on_predict_start(self, *_: object) -> None:
+        """Take the signals back."""
+        stopping.take_back()
 
 
 class Curves(lightning.Callback):
@@ -55,12 +61,13 @@ class Curves(lightning.Callback):
             self._publish(self._rows)
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, *_: object
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: object, *_: object
     ) -> None:
         """Add the terms of a step."""
         del trainer, pl_module
-        for name, value in outputs["terms"].items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        terms: Mapping[str, float] = outputs["terms"]  # type: ignore[index]  # what training_step returned
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
         self._batches += 1
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
