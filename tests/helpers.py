@@ -7,8 +7,10 @@ import functools
 import hashlib
 import io
 import json
+import signal
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from negprompt import stopping
 from negprompt.api import Request
 from negprompt.backbones.base import BackboneSettings
 from negprompt.backbones.openclip import OpenClipBackbone
@@ -227,3 +230,16 @@ def request(root: Path, runs_dir: Path, *, seed: int = 1, **changes: Any) -> Req
         "cut_scores": True,
     }
     return Request(seed=seed, runs_dir=runs_dir, **{**defaults, **changes})
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Signals stop what runs in the body, as in a command."""
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    stopping.listen()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        stopping.forget()

@@ -36,6 +36,17 @@ def forget() -> None:
     _State.listening, _State.received, _State.waits = (), None, False
 
 
+def leave_to_parent(worker: int = 0) -> None:
+    """Let a helper process, number `worker`, live through a signal that a terminal or a cluster sends to the whole group.
+
+    The command itself still needs it up to the next step, and then ends it.
+    """
+    del worker
+    for number in SIGNALS:
+        if number != signal.SIGTERM:  # by which the command ends it
+            signal.signal(number, signal.SIG_IGN)
+
+
 def take_back() -> None:
     """Install the handlers of `listen` again, after a library put its own in their place."""
     for number in _State.listening:

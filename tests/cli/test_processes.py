@@ -69,8 +69,11 @@ def test_numbers_of_processes_cannot_be_swept(negprompt, light):
     one_message(said, 2, "trainer.devices=1,2", "share their processes")
 
 
-def test_ctrl_c_ends_all_processes(light, tmp_path):
-    words = [word if "epochs" not in word else word.partition("=")[0] + "=100000" for word in light]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_stops_all_processes_at_one_step_and_the_same_command_ends_as_if_there_had_been_none(
+    light, tmp_path, number
+):
+    words = [word if "epochs" not in word else word.partition("=")[0] + "=300" for word in light]
     with subprocess.Popen(
         command(*words, *TWO), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as child:
@@ -78,8 +81,9 @@ def test_ctrl_c_ends_all_processes(light, tmp_path):
             if list((tmp_path / "runs").rglob("last.ckpt")):
                 break
             time.sleep(0.2)
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         _, err = child.communicate(timeout=60)
-    assert child.returncode == 130, err
+    assert child.returncode == 128 + number, err
     assert "Traceback" not in err
     assert not processes_with(str(tmp_path))
+    assert not list((tmp_path / "runs").rglob("DONE"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import QUIET, TinySettings
+from helpers import QUIET, TinySettings, listening
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -135,6 +136,30 @@ def test_it_goes_on_after_a_crash_as_if_there_had_been_none(run, icons, tmp_path
     again = replace(wanted, runs_dir=tmp_path)
     with pytest.raises(OSError, match="power cut"):
         api.train(again)
+    resumed = api.train(again)
+    assert resumed.folder.name == finished.folder.name
+    for name in ("prompts.safetensors", "metrics.json", "scores.npz", "metrics.csv"):
+        assert (resumed.folder / name).read_bytes() == (finished.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5, STEPS])
+def test_a_signal_at_a_step_changes_nothing(run, tmp_path, monkeypatch, no_figures, stop):
+    """In the middle of an epoch, at its end, and at the last step of all."""
+    wanted, finished = run
+    if wanted.method.optimizer is None:
+        return
+    own, step = type(module_of(wanted, finished)), PromptLearning.training_step
+
+    def signalled(self, batch, batch_idx):
+        if isinstance(self, own) and self.global_step == stop - 1:
+            signal.raise_signal(signal.SIGUSR1)
+        return step(self, batch, batch_idx)
+
+    again = replace(wanted, runs_dir=tmp_path, features_dir=wanted.features_dir or wanted.runs_dir / "_features")
+    with monkeypatch.context() as patch:
+        patch.setattr(PromptLearning, "training_step", signalled)
+        with listening(), pytest.raises(KeyboardInterrupt):
+            api.train(again)
     resumed = api.train(again)
     assert resumed.folder.name == finished.folder.name
     for name in ("prompts.safetensors", "metrics.json", "scores.npz", "metrics.csv"):

@@ -9,6 +9,7 @@ import lightning
 import pytest
 import torch
 from helpers import CLASS_NAMES, SPEC, feature_data, image_set, small_coop
+from helpers import listening as stopping_listens
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from negprompt import stopping
@@ -166,12 +167,8 @@ def product_fit(folder, stop=None, recipe="cosine", data=features, **trainer_set
 
 @pytest.fixture
 def listening():
-    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
-    stopping.listen()
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    stopping.forget()
+    with stopping_listens():
+        yield
 
 
 def stopped_fit(folder, step, **settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from negprompt import stopping
 from negprompt.errors import ConfigError
 
 _RANK, _WORLD = "RANK", "WORLD_SIZE"
@@ -61,6 +63,8 @@ def start(processes: int, name: str, words: Sequence[str]) -> int:
         return int(first.exitcode) if first.exitcode > 0 else 128 - int(first.exitcode)
     except SignalException as stopped:
         return 128 + int(stopped.sigval)
+    except KeyboardInterrupt:  # a signal that torchrun's engine does not know; it has ended the processes
+        return 128 + (stopping.received() or signal.SIGINT)
     return 0
 
 

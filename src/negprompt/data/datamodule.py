@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from negprompt import stopping
 from negprompt.data.base import Augmentation
 from negprompt.data.contents import Contents
 from negprompt.data.decoding import decode
@@ -196,6 +197,7 @@ def batch_loader(
         num_workers=num_workers,
         persistent_workers=keep_workers and num_workers > 0,
         pin_memory=pin_memory,
+        worker_init_fn=stopping.leave_to_parent,
     )
 
 

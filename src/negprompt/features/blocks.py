@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from negprompt import stopping
 from negprompt.data.datamodule import ImageDataset
 from negprompt.features.key import View
 from negprompt.types import ImageSpec, SampleIndex
@@ -94,7 +95,9 @@ class BlockLoader:
     def __iter__(self) -> Iterator[BlockBatch]:
         """Blocks, some of them made ahead."""
         if self._num_workers > 0:
-            loader: DataLoader[Any] = DataLoader(self._dataset, batch_size=None, num_workers=self._num_workers)
+            loader: DataLoader[Any] = DataLoader(
+                self._dataset, batch_size=None, num_workers=self._num_workers, worker_init_fn=stopping.leave_to_parent
+            )
             yield from loader
             return
         waiting: deque[Future[BlockBatch]] = deque()

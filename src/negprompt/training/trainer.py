@@ -18,6 +18,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback
 from pydantic import Field
 
+from negprompt import stopping
 from negprompt.errors import ConfigError
 from negprompt.settings import LATER, Settings
 from negprompt.training.callbacks import Checkpoints, Curves, OurSignals, Rows
@@ -100,15 +101,16 @@ def run_trainer(settings: TrainerSettings) -> lightning.Trainer:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C out of a loop as KeyboardInterrupt.
+    """Let a signal that stops the command out of a loop as KeyboardInterrupt.
 
-    Lightning makes an exit of it and ignores every later one; loader processes that end too slowly make an error of it.
+    Lightning makes an exit of Ctrl-C and ignores every later one; loader processes that ended by the same signal, or
+    end too slowly, make an error of it.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except (SystemExit, Exception) as stop:
-        if _follows_interrupt(stop):
+        if stopping.received() is not None or _follows_interrupt(stop):
             raise KeyboardInterrupt from stop
         raise
     finally:
