@@ -37,7 +37,7 @@ def forget() -> None:
 
 
 def leave_to_parent(worker: int = 0) -> None:
-    """Let a helper process, number `worker`, live through a signal that a terminal or a cluster sends to the whole group.
+    """Let a helper process, number `worker`, live through a signal that is sent to the whole group.
 
     The command itself still needs it up to the next step, and then ends it.
     """
