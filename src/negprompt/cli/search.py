@@ -17,7 +17,7 @@ from negprompt.cli.arguments import Arguments, parse
 from negprompt.cli.build import build_request, settings
 from negprompt.cli.compose import compositions, plain
 from negprompt.cli.trial import Measured, measured
-from negprompt.data.base import refuse_test_pictures
+from negprompt.data.base import Declared, IDSets, refuse_test_pictures
 from negprompt.errors import ConfigError, RunError, nearest
 from negprompt.reports.headline import headline_score
 from negprompt.reports.search import progress, trials_csv, trials_figure, trials_table
@@ -35,6 +35,8 @@ STARTS_RUNS = True
 
 _DATA = "data=icons_val"  # what conf/search.yaml chooses in place of train's
 _OWN = ("search", "search_space")
+_NOT_DEFINING = {"space", "trials", "timeout_min", "output"}
+_CHOOSE = ("data=icons_val", "ood=icons_val", "data.part=val", "ood.part=val")
 
 
 def _distinct(seeds: list[int]) -> list[int]:
@@ -138,7 +140,7 @@ def _tried(plan: Plan, trial: Trial) -> Measured:
         score = headline_score(metrics["scores"]) if plan.search.score is None else plan.search.score
         return {"id_accuracy": metrics["id_accuracy"], **metrics["scores"][score]["mean"]}
 
-    return measured(words, plan.search.seeds, plan.search.metric, value, logs / f"trial{trial.number}")
+    return measured(words, plan.search.seeds, plan.search.metric, value, logs / f"trial{trial.number + 1}")
 
 
 def _report(plan: Plan, trials: Sequence[Trial], best: Trial | None, console: Console) -> None:
@@ -154,15 +156,26 @@ def _report(plan: Plan, trials: Sequence[Trial], best: Trial | None, console: Co
     folder.write_bytes("best.txt", "".join(f"{shlex.quote(word)}\n" for word in words).encode())
     log_scaled = {name for name, part in plan.space.items() if isinstance(part, spaces.Range) and part.log}
     trials_figure(trials, metric, log_scaled, folder.path / "trials.png")
-    kept = [word for word in plan.words if _key(word).partition(".")[0] not in ("data", "ood", "resume")]
     lines = (
         f"These are figures of validation pictures ({plan.request.data.name}), the best of {len(trials)} trials: "
         "report those of test pictures, from runs with the chosen settings.",
-        f"The best settings on test pictures: {shlex.join(['negprompt', 'train', *kept, *words])}",
+        f"The best settings on test pictures: {shlex.join(['negprompt', 'train', *_for_test(plan), *words])}",
         f"written to {folder.path}",
     )
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _for_test(plan: Plan) -> list[str]:
+    """The words of a search without those that choose validation pictures; what is one's own must be named anew."""
+    words = [word for word in plan.words if word not in _CHOOSE and _key(word) != "resume"]
+    if not isinstance(plan.request.data, Declared):
+        return words
+    shared = {f"data.{name}" for name in IDSets.model_fields if name != "name"}
+    kept = [
+        word for word in words if _group(word) not in ("data", "ood") or ".".join(_key(word).split(".")[:2]) in shared
+    ]
+    return [*kept, "data=...", "ood=..."]
 
 
 def _plan(config: Mapping[str, Any]) -> Plan:
@@ -191,14 +204,14 @@ def _definition(plan: Plan) -> dict[str, Any]:
     return {
         **{key: value for key, value in plan.config.items() if key not in fixed},
         "trainer": request.trainer.hash_payload(),
-        "space": {name: part.model_dump() for name, part in plan.space.items()},
-        **search.model_dump(exclude={"space", "trials", "timeout_min", "output"}),
+        "search.space": {name: part.model_dump() for name, part in plan.space.items()},
+        **{f"search.{key}": value for key, value in search.model_dump(exclude=_NOT_DEFINING).items()},
     }
 
 
 def _train_words(arguments: Arguments, config: Mapping[str, Any]) -> tuple[str, ...]:
     """Overrides of `train` that give the same run; the words of a search, and its data where nobody chose them."""
-    given = [word for word in arguments.overrides if _key(word).partition(".")[0].partition("@")[0] not in _OWN]
+    given = [word for word in arguments.overrides if _group(word) not in _OWN]
     flags = [f"{name}={value}" for name, value in arguments.flags.items() if name == "--config-dir"]
     for words in ([*flags, *given], [*flags, _DATA, *given]):
         if _composed(words)[0] == config:
@@ -222,3 +235,7 @@ def _arguments() -> Arguments:
 
 def _key(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
+
+
+def _group(word: str) -> str:
+    return _key(word).partition(".")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import statistics
@@ -78,6 +79,7 @@ def run(words: Sequence[str], log: Path) -> Ended:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "negprompt", "train", *words],
+            env={key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"},  # one message is enough
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -49,7 +49,7 @@ def ranked(trials: Sequence[Trial], metric: str) -> list[Trial]:
 
 def trials_table(trials: Sequence[Trial], metric: str) -> Table:
     """All trials, best first, values in percent."""
-    table = Table(title=f"{len(trials)} trials by {metric} (%), validation pictures", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
     for name in ("trial", metric, *trials[0].params):
         table.add_column(name.rpartition(".")[2] if name != metric else name, justify="right")
     for trial in ranked(trials, metric):

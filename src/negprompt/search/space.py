@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ Value = bool | int | float | str | None
 MAY_VARY = ("method", "features", "trainer", "score")
 """Groups whose settings a search may vary: pictures, seed and folders stay, or values could not be compared."""
 
+_PLAIN = re.compile(r"[^\W\d]([\w ./-]*[\w./-])?")
 _FORM = "a list of choices, [1, 2, 4], or a range, {low: 0.01, high: 1.0, log: true}"
 
 
@@ -105,7 +107,7 @@ def overrides(params: Mapping[str, Value]) -> list[str]:
 
     Example:
         >>> overrides({"method.nnd_weight": 0.5, "method.full_stop": True, "method.context_words": "a photo"})
-        ['method.nnd_weight=0.5', 'method.full_stop=true', "method.context_words='a photo'"]
+        ['method.nnd_weight=0.5', 'method.full_stop=true', 'method.context_words=a photo']
     """
     return [f"{name}={_typed(value)}" for name, value in params.items()]
 
@@ -193,7 +195,7 @@ def _typed(value: object) -> str:
         return "null" if value is None else str(value).lower()
     if not isinstance(value, str):
         return repr(value)
-    if value.isidentifier() and value.lower() not in ("null", "true", "false", "nan", "inf"):
+    if _PLAIN.fullmatch(value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
