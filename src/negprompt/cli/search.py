@@ -112,14 +112,11 @@ def job(config: dict[str, Any]) -> None:
 
 
 def _search(plan: Plan, study: Study, console: Console) -> None:
-    """Trial after trial, until there are enough or the time is over."""
+    """Trial after trial, at least one, until there are enough or the time is over."""
     search = plan.search
     first = spaces.current(plan.space, plan.config)
     end = None if search.timeout_min is None else time.monotonic() + 60 * search.timeout_min
     while sum(trial.state != "running" for trial in study.trials) < search.trials:
-        if end is not None and time.monotonic() > end:
-            console.print(f"search.timeout_min={search.timeout_min:g} is over; the same command goes on.")
-            return
         trial = study.next(first)
         started = time.monotonic()
         outcome = _tried(plan, trial)
@@ -130,6 +127,9 @@ def _search(plan: Plan, study: Study, console: Console) -> None:
             study.done(trial, outcome.value, notes)
         line = progress(study.trials[trial.number], study.best, search.trials, search.metric)
         console.print(line, highlight=False, soft_wrap=True)
+        if end is not None and time.monotonic() > end:
+            console.print(f"search.timeout_min={search.timeout_min:g} is over; the same command goes on.")
+            return
 
 
 def _tried(plan: Plan, trial: Trial) -> Measured:

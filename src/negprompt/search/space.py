@@ -197,5 +197,6 @@ def _typed(value: object) -> str:
         return repr(value)
     if _PLAIN.fullmatch(value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # Hydra takes backslashes as they are, but those before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
     return f"'{escaped}'"
