@@ -20,7 +20,7 @@ import yaml
 from command_line import ONE_STAGE, call, one_message
 
 from negprompt import api
-from negprompt.cli import search, trial
+from negprompt.cli import launch, search, trial
 from negprompt.cli.arguments import parse
 from negprompt.cli.build import build_request
 from negprompt.cli.compose import compositions, plain
@@ -245,6 +245,21 @@ def test_a_failed_trial_is_named_and_the_search_goes_on(negprompt, here, place, 
     assert "failed: seed=1: method.context_words=" in said.out
 
 
+def test_a_run_that_another_process_has_is_waited_for(negprompt, here, place, monkeypatch):
+    answers = [trial.Ended(75, ""), trial.Ended(75, "")]
+    monkeypatch.setattr(trial, "run", lambda *words: answers.pop() if answers else run_here(*words))
+    monkeypatch.setattr(trial, "BUSY_SECONDS", 0.01)
+    said = negprompt("search", *place, "search.trials=1")
+    assert said.code == 0, said.err
+    assert "trial 1/1  auroc" in said.out
+
+
+def test_the_search_is_one_process_whatever_its_runs_are(negprompt, place, monkeypatch):
+    monkeypatch.setattr(launch, "start", lambda *_: pytest.fail("the search was started several times"))
+    monkeypatch.setattr(trial, "run", lambda *_: trial.Ended(1, "negprompt train: told\n"))
+    one_message(negprompt("search", *place, "trainer.devices=2", "search.trials=1"), 1, "seed=1: told")
+
+
 def test_where_every_trial_fails_the_command_does(negprompt, here, place):
     given = [word for word in place if word != SPACE]
     words = ("method.context_init=words", "search.space={method.num_context_tokens: [2]}", "search.trials=1")
@@ -254,7 +269,7 @@ def test_where_every_trial_fails_the_command_does(negprompt, here, place):
 def test_more_trials_go_on_and_equal_ones_do_nothing(negprompt, here, place, tmp_path):
     assert negprompt("search", *place, "search.trials=1").code == 0
     more = negprompt("search", *place, "search.trials=2")
-    assert "going on after 1 trials" in more.out
+    assert "trials before: 1" in more.out
     assert "trial 2/2" in more.out
     again = negprompt("search", *place, "search.trials=2")
     assert "trial 2/2" not in again.out
@@ -324,7 +339,7 @@ def test_a_killed_search_proposes_and_finds_what_an_undisturbed_one_does(
     assert not (tmp_path / "search" / "trials.csv").exists()
     resumed = negprompt("search", *place)
     assert resumed.code == 0, resumed.err
-    assert "going on after 1 trials" in resumed.out
+    assert "trials before: 1" in resumed.out
     assert "trial 2/3" in resumed.out
     assert rows(tmp_path / "search") == rows(undisturbed)
     assert (tmp_path / "search" / "best.txt").read_bytes() == (undisturbed / "best.txt").read_bytes()
@@ -348,6 +363,6 @@ def test_ctrl_c_ends_search_and_run_and_the_same_command_goes_on(place, tmp_path
     assert not [line for line in running if str(tmp_path).encode() in line]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "going on after 1 trials" in done.stdout
+    assert "trials before: 1" in done.stdout
     assert "trial 2/2" in done.stdout
     assert (tmp_path / "search" / "trials.png").stat().st_size > 0

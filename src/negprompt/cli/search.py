@@ -105,7 +105,7 @@ def job(config: dict[str, Any]) -> None:
     ) as study:
         ended = [trial for trial in study.trials if trial.state != "running"]
         if ended:
-            console.print(f"going on after {len(ended)} trials in {plan.folder}", highlight=False, soft_wrap=True)
+            console.print(f"going on in {plan.folder}, trials before: {len(ended)}", highlight=False, soft_wrap=True)
         _search(plan, study, console)
         trials, best = study.trials, study.best
     _report(plan, trials, best, console)
@@ -200,9 +200,10 @@ def _plan(config: Mapping[str, Any]) -> Plan:
 def _definition(plan: Plan) -> dict[str, Any]:
     """What two searches must share to be one: all that changes a trial's settings or its value."""
     request, search = plan.request, plan.search
-    fixed = {"seed", "paths", "resume", "logger", "trainer", "text_path", "text_chunk"}
+    backbone = {key: value for key, value in plan.config["backbone"].items() if key not in ("text_path", "text_chunk")}
     return {
-        **{key: value for key, value in plan.config.items() if key not in fixed},
+        **{key: plan.config[key] for key in ("data", "ood", "method", "score", "features") if key in plan.config},
+        "backbone": backbone,
         "trainer": request.trainer.hash_payload(),
         "search.space": {name: part.model_dump() for name, part in plan.space.items()},
         **{f"search.{key}": value for key, value in search.model_dump(exclude=_NOT_DEFINING).items()},

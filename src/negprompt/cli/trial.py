@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,10 @@ from typing import Any, NamedTuple
 from negprompt.runs.folder import find_run
 
 _STOPPED = {128 + one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
+_BUSY = 75
+BUSY_SECONDS = 10.0
+"""Time between two looks at a run that another process has."""
+
 _FOLDER = re.compile(r"^(?:written to|reused) (?P<folder>.+)$", re.MULTILINE)
 
 
@@ -56,7 +61,9 @@ def measured(
     runs: list[dict[str, float]] = []
     folders: list[str] = []
     for seed in seeds:
-        ended = run([*words, f"seed={seed}"], logs.with_name(f"{logs.name}_seed{seed}.log"))
+        log = logs.with_name(f"{logs.name}_seed{seed}.log")
+        while (ended := run([*words, f"seed={seed}"], log)).code == _BUSY:  # for example one that a kill has left
+            time.sleep(BUSY_SECONDS)
         if ended.code in _STOPPED:
             raise KeyboardInterrupt
         if ended.code:

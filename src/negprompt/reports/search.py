@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -122,6 +123,8 @@ def trials_figure(trials: Sequence[Trial], metric: str, log_scaled: Collection[s
 def _points(panel: Axes, x: Sequence[Any], values: npt.NDArray[np.float64], label: str) -> None:
     panel.scatter(x, values, color=BLUE, edgecolors=GREY, linewidths=0.5, alpha=0.8)
     panel.set_xlabel(label, fontsize=12, parse_math=False)
+    if all(isinstance(one, int) for one in x):
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain_axes(panel)
 
 
