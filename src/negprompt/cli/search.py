@@ -82,13 +82,7 @@ def check(config: dict[str, Any]) -> None:
     if plan.search.score is not None and plan.search.score not in chosen:
         msg = f"search.score={plan.search.score}: the runs do not have it; {nearest(plan.search.score, chosen)}."
         raise ConfigError(msg)
-    for name, part in plan.space.items():
-        for value in part.samples:
-            try:
-                _composed([*plan.words, *spaces.overrides({name: value})])[1].check()
-            except ConfigError as error:
-                msg = f"search.space.{name} has {value}, which a run refuses: {error}"
-                raise ConfigError(msg) from error
+    _refuse_values(plan)
     RunFolder(plan.folder).create()
 
 
@@ -130,6 +124,26 @@ def _search(plan: Plan, study: Study, console: Console) -> None:
         if end is not None and time.monotonic() > end:
             console.print(f"search.timeout_min={search.timeout_min:g} is over; the same command goes on.")
             return
+
+
+def _refuse_values(plan: Plan) -> None:
+    """Refuse a space with a choice or an end that a run would refuse."""
+    samples = {name: part.samples for name, part in plan.space.items()}
+    for place in range(max(map(len, samples.values()))):
+        together = {name: values[min(place, len(values) - 1)] for name, values in samples.items()}
+        try:
+            _composed([*plan.words, *spaces.overrides(together)])[1].check()
+        except ConfigError:  # of one of them, or of several that do not go together, which is a trial that fails
+            for name, value in together.items():
+                _refuse_value(plan, name, value)
+
+
+def _refuse_value(plan: Plan, name: str, value: spaces.Value) -> None:
+    try:
+        _composed([*plan.words, *spaces.overrides({name: value})])[1].check()
+    except ConfigError as error:
+        msg = f"search.space.{name} has {value}, which a run refuses: {error}"
+        raise ConfigError(msg) from error
 
 
 def _tried(plan: Plan, trial: Trial) -> Measured:
@@ -214,7 +228,8 @@ def _train_words(arguments: Arguments, config: Mapping[str, Any]) -> tuple[str, 
     """Overrides of `train` that give the same run; the words of a search, and its data where nobody chose them."""
     given = [word for word in arguments.overrides if _group(word) not in _OWN]
     flags = [f"{name}={value}" for name, value in arguments.flags.items() if name == "--config-dir"]
-    for words in ([*flags, *given], [*flags, _DATA, *given]):
+    forms = [[*flags, _DATA, *given], [*flags, *given]]
+    for words in reversed(forms) if any(_key(word) == "data" for word in given) else forms:
         if _composed(words)[0] == config:
             return tuple(words)
     msg = f"{' '.join(given)}: train understands these settings in another way than search; leave out what is special."
