@@ -92,7 +92,9 @@ def test_a_search_has_the_settings_of_train_on_validation_pictures():
     mine = config()
     assert mine.pop("search")["metric"] == "auroc"
     assert not mine.pop("search_space", None)
-    assert mine == config("data=icons_val", command="train")
+    train = config("data=icons_val", command="train")
+    assert mine == {key: train[key] for key in mine}
+    assert build_request(mine).data.is_validation
     assert search._DATA == "data=icons_val"
 
 

@@ -230,7 +230,8 @@ def _train_words(arguments: Arguments, config: Mapping[str, Any]) -> tuple[str, 
     flags = [f"{name}={value}" for name, value in arguments.flags.items() if name == "--config-dir"]
     forms = [[*flags, _DATA, *given], [*flags, *given]]
     for words in reversed(forms) if any(_key(word) == "data" for word in given) else forms:
-        if _composed(words)[0] == config:
+        composed = _composed(words)[0]
+        if config == {key: value for key, value in composed.items() if key in config}:
             return tuple(words)
     msg = f"{' '.join(given)}: train understands these settings in another way than search; leave out what is special."
     raise ConfigError(msg)
