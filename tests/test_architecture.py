@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "negprompt"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 ONLY_IN_A_PACKAGE = [contract for contract in CONTRACTS if contract["name"].endswith(" only")]
-LAYERS, HYDRA, WANDB, FIGURES, LIGHTNING, OPEN_CLIP, WEBDATASET = (contract["name"] for contract in CONTRACTS)
+LAYERS, HYDRA, WANDB, FIGURES, LIGHTNING, OPEN_CLIP, WEBDATASET, OPTUNA = (contract["name"] for contract in CONTRACTS)
 
 
 def check_imports(source):
@@ -61,6 +61,7 @@ def test_every_contract_holds():
         ("scores/violation.py", "import lightning.pytorch", LIGHTNING),
         ("backbones/violation.py", "import open_clip", OPEN_CLIP),
         ("data/violation.py", "def late():\n    import webdataset", WEBDATASET),
+        ("cli/violation.py", "import optuna", OPTUNA),
     ],
 )
 def test_a_violation_breaks_its_contract_and_no_other(copy_of_source, file, line, contract):

@@ -55,7 +55,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(negprompt, word, neares
     assert said.code == 2
     assert f"unknown command '{word}'" in line
     assert nearest is None or f"did you mean '{nearest}'?" in line
-    assert "evaluate, extract, report, train" in line
+    assert "evaluate, extract, report, search, train" in line
 
 
 def test_python_m_negprompt_is_the_same_command():
@@ -65,7 +65,7 @@ def test_python_m_negprompt_is_the_same_command():
     assert "did you mean 'train'?" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "extract", "data verify", "report"])
+@pytest.mark.parametrize("command", ["train", "search", "evaluate", "extract", "data verify", "report"])
 def test_help_shows_examples_and_settings(negprompt, command):
     said = negprompt(*command.split(), "--help")
     assert (said.code, said.err) == (0, "")
@@ -222,6 +222,9 @@ def test_bash_completes_commands_groups_and_settings(negprompt):
     assert "method=zero_shot" in completed(script, "negprompt train metho")
     assert completed(script, "negprompt train seed=1 method=negprompt_p") == ["negprompt_paper"]
     assert completed(script, "negprompt train data.num_") == ["data.num_shots="]
+    assert completed(script, "negprompt search search_space=c") == ["coop"]
+    assert completed(script, "negprompt search search.tri") == ["search.trials="]
+    assert completed(script, "negprompt search search_space.") == []
     assert completed(script, "negprompt evaluate ru") == ["run="]
     assert completed(script, "negprompt report score") == ["scores="]
     assert completed(script, "negprompt completion z") == ["zsh"]

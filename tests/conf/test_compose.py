@@ -54,7 +54,9 @@ def stage_1(wanted):
 # --- names ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if not option.startswith(("preset=", "hydra="))])
+@pytest.mark.parametrize(
+    "option", [option for option in OPTIONS if not option.startswith(("preset=", "hydra=", "search_space="))]
+)
 def test_every_yaml_composes_and_builds_its_settings(option):
     wanted = request(option, *OPEN.get(option, ()))
     group, _, name = option.partition("=")

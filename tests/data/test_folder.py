@@ -64,6 +64,20 @@ def test_where_there_are_test_and_val_the_test_is_the_test(root):
     assert labels(load(root).test) == by_torchvision(root / "test")
 
 
+def test_validation_pictures_are_those_of_val_and_never_of_the_test(root):
+    with pytest.raises(DataError, match="needs train/ and val/"):
+        settings(root, validation=True).check()
+    shutil.copytree(root / "test", root / "val")
+    next((root / "val" / "cat").iterdir()).unlink()
+    assert len(load(root, validation=True).test.keys) == len(load(root).test.keys) - 1
+    assert (settings(root, validation=True).is_validation, settings(root).is_validation) == (True, False)
+
+
+def test_a_share_of_class_folders_is_for_the_test_alone(root):
+    with pytest.raises(DataError, match="the share that is kept of class folders is for the test"):
+        settings(root / "train", validation=True).check()
+
+
 def test_pictures_are_read_from_their_files(root):
     test = load(root).test
     assert [test.encoded[row] for row in range(6)] == [(root / "test" / key).read_bytes() for key in test.keys]

@@ -24,7 +24,7 @@ OOD = {f"set {i}": 28 + GENERATOR.normal(i / 2, 1, 100 + 50 * i) for i in range(
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures instead of files."""
     kept: list[Figure] = []
-    monkeypatch.setattr(figures, "_save", lambda figure, _: kept.append(figure))
+    monkeypatch.setattr(figures, "save", lambda figure, _: kept.append(figure))
     return kept
 
 

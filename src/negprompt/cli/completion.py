@@ -76,11 +76,14 @@ def _words(command: str, parts: Sequence[str]) -> list[str]:
             key for option in options(group) for key, value in _yaml(f"{group}/{option}").items() if _typed(key, value)
         }
         words += [f"{group}.{key}=" for key in sorted(keys)]
+    for key, node in top.items():
+        if isinstance(node, dict) and key not in _NOT_TYPED:
+            words += [f"{key}.{name}=" for name in node]
     return [*words, *(f"{key}=" for key, value in top.items() if _typed(key, value)), "--cfg", "--help", "--multirun"]
 
 
 def _typed(key: str, value: object) -> bool:
-    return key not in _NOT_TYPED and not key.startswith("_") and not isinstance(value, dict)
+    return key not in _NOT_TYPED and not key.startswith("_") and "." not in key and not isinstance(value, dict)
 
 
 def _yaml(name: str) -> dict[str, Any]:

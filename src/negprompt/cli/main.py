@@ -34,6 +34,11 @@ COMMANDS = {
     "evaluate": Command(
         "negprompt.cli.evaluate", "score with finished prompts, no training", "negprompt evaluate run=runs/icons/..."
     ),
+    "search": Command(
+        "negprompt.cli.search",
+        "choose settings on validation pictures",
+        "negprompt search search_space=negprompt search.trials=30",
+    ),
     "extract": Command(
         "negprompt.cli.extract", "fill the feature store, so that runs only read", "negprompt extract data=icons_val"
     ),

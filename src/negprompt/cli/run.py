@@ -56,7 +56,8 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         if not arguments.only_shows:
             for member in members:
                 command.check(plain(member))
-            if (processes := launch.needed([plain(member) for member in members])) > 1:
+            alone = getattr(command, "STARTS_RUNS", False)
+            if not alone and (processes := launch.needed([plain(member) for member in members])) > 1:
                 return launch.start(processes, name, words)
         failures = _run(name, command.job, arguments, wants_traceback)
     except KeyboardInterrupt:

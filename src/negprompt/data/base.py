@@ -40,6 +40,12 @@ class Augmentation(Settings):
         return self
 
 
+VALIDATION_SETS = (
+    "data=icons_val, data=openood data.part=val, and pictures of your own with data.validation=true ood.validation=true"
+)
+"""Data sets with pictures that settings may be chosen on, for messages."""
+
+
 class IDPictures(NamedTuple):
     """Everything on the ID side of a benchmark.
 
@@ -100,6 +106,11 @@ class IDSets(Settings):
     class_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     augmentation: Augmentation = Augmentation()
 
+    @property
+    def is_validation(self) -> bool:
+        """Whether the pictures it tests are for choosing settings; by default they are for the figures of a paper."""
+        return False
+
     @abc.abstractmethod
     def load(self, seed: int) -> IDPictures:
         """The few-shot pictures of this seed and the test pictures.
@@ -132,6 +143,11 @@ class OODSets(Settings):
 
     name: str
 
+    @property
+    def is_validation(self) -> bool:
+        """Whether its pictures are for choosing settings; by default they are for the figures of a paper."""
+        return False
+
     @abc.abstractmethod
     def load(self) -> dict[str, ImageSet]:
         """Pictures by set name, in the order of the table's columns; all labels are -1."""
@@ -147,6 +163,37 @@ class OODSets(Settings):
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Sets whose mean is reported under a name of its own (near, far); none by default."""
         return {}
+
+
+class Declared(Settings):
+    """Pictures of one's own: who has them says what they are for.
+
+    `validation`: true where the tested pictures are for choosing settings, and others are kept for the test.
+    """
+
+    validation: Annotated[bool, Field(exclude=True)] = False
+
+    @property
+    def is_validation(self) -> bool:
+        """As it was declared."""
+        return self.validation
+
+
+def refuse_test_pictures(id_sets: IDSets, ood_sets: OODSets) -> None:
+    """Let settings be chosen on validation pictures only, on both sides.
+
+    Raises:
+        ConfigError: a side has test pictures; the message says which sets have others.
+    """
+    for group, sets in (("data", id_sets), ("ood", ood_sets)):
+        if not sets.is_validation:
+            declared = f"where they are validation pictures, {group}.validation=true says so. "
+            fix = f"set {group}.part=val. " if hasattr(sets, "part") else declared if isinstance(sets, Declared) else ""
+            msg = (
+                f"{group}={sets.name} has test pictures, and settings are chosen on validation pictures: {fix}"
+                f"Such sets are {VALIDATION_SETS}."
+            )
+            raise ConfigError(msg)
 
 
 def num_train_classes(num_classes: int, class_fraction: float) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from negprompt.data.base import Declared
 from negprompt.data.classes import Classes, from_keys, renamed
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
@@ -19,15 +20,16 @@ from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.tree import Tree, list_tree
 from negprompt.errors import ConfigError, DataError
 
-_TEST_NAMES = ("test", "val", "validation")
+_VAL_NAMES = ("val", "validation")
+_TEST_NAMES = ("test", *_VAL_NAMES)
 
 
-class FolderID(ListedID):
+class FolderID(Declared, ListedID):
     """`root/train/<class>/*` and `root/test/<class>/*`, or `root/<class>/*` of which a share is kept for the test.
 
     `test_fraction`: share of each class that is test where the folder has no train/ and test/; the draw is a function
     of `split_seed` and the pictures' names. `class_names`: .txt (one name a line, classes sorted) or .csv (class,name),
-    None for the folders' names with spaces in place of _.
+    None for the folders' names with spaces in place of _. With `validation`, root/val/ is read in place of root/test/.
     """
 
     root: Annotated[str | None, Field(exclude=True)] = None
@@ -85,7 +87,14 @@ class FolderID(ListedID):
         """train/ and test/, None for a folder with class folders only."""
         root = self._root()
         train = root / TRAIN
-        test = next((root / name for name in _TEST_NAMES if (root / name).is_dir()), None)
+        names = _VAL_NAMES if self.validation else _TEST_NAMES
+        test = next((root / name for name in names if (root / name).is_dir()), None)
+        if self.validation and not (train.is_dir() and test):
+            msg = (
+                f"data.validation=true needs train/ and val/ in data.root={root}: the share that is kept of class "
+                "folders is for the test."
+            )
+            raise DataError(msg)
         if not train.is_dir():
             return None
         if test is None:
@@ -107,7 +116,7 @@ class FolderID(ListedID):
         return root
 
 
-class FolderOOD(ListedOOD):
+class FolderOOD(Declared, ListedOOD):
     """Each folder in `root` is an OOD set, or `root` itself where pictures lie in it; `sets`: those to use."""
 
     root: Annotated[str | None, Field(exclude=True)] = None

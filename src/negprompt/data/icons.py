@@ -34,6 +34,11 @@ class IconsID(IDSets):
     class_names: list[str] | None = None
     root: Annotated[str | None, Field(exclude=True)] = None
 
+    @property
+    def is_validation(self) -> bool:
+        """Whether `part` is val."""
+        return self.part == "val"
+
     def check(self) -> None:
         """Refuse a folder without shards and unknown class names."""
         self._names(_Shards.open(self.root))
@@ -83,6 +88,11 @@ class IconsOOD(OODSets):
     part: Literal["test", "val"] = "test"
     hard_split: HardSplit | None = None
     root: Annotated[str | None, Field(exclude=True)] = None
+
+    @property
+    def is_validation(self) -> bool:
+        """Whether `part` is val."""
+        return self.part == "val"
 
     def check(self) -> None:
         """Refuse a folder without shards, and unknown or no OOD sets."""

@@ -113,6 +113,11 @@ class OpenOODID(ListedID):
     part: Part = "test"
     full_spectrum: bool = False
 
+    @property
+    def is_validation(self) -> bool:
+        """Whether `part` is val."""
+        return self.part == "val"
+
     def check(self) -> None:
         """Refuse a folder without the lists."""
         self.classes()
@@ -175,6 +180,11 @@ class OpenOOD(ListedOOD):
     data_root: Annotated[str, Field(exclude=True)] = "data"
     part: Part = "test"
     sets: list[str] | None = None
+
+    @property
+    def is_validation(self) -> bool:
+        """Whether `part` is val."""
+        return self.part == "val"
 
     def check(self) -> None:
         """Refuse unknown sets and missing lists."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from negprompt.data.base import Declared
 from negprompt.data.classes import Classes, from_keys, renamed
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
@@ -17,7 +18,7 @@ from negprompt.data.stored import TEST, TRAIN
 from negprompt.errors import ConfigError, DataError
 
 
-class CsvID(ListedID):
+class CsvID(Declared, ListedID):
     """ID pictures of a csv file whose split column says train or test; other rows are left aside.
 
     `file`: the csv; paths in it count from `root`, None for the csv's folder. `class_names`: .txt or .csv with other
@@ -81,7 +82,7 @@ class CsvID(ListedID):
         return Path(self.file)
 
 
-class CsvOOD(ListedOOD):
+class CsvOOD(Declared, ListedOOD):
     """OOD pictures of a csv file; the set column names the set of each row. `sets`: those to use, None for all."""
 
     file: Annotated[str | None, Field(exclude=True)] = None

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from negprompt.data.base import Declared
 from negprompt.data.classes import Classes, from_keys, renamed
 from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
@@ -16,7 +17,7 @@ from negprompt.data.own_tables import read_imglist
 from negprompt.errors import ConfigError, DataError
 
 
-class ImglistID(ListedID):
+class ImglistID(Declared, ListedID):
     """ID pictures of two image lists; labels are whole numbers from 0.
 
     `train_list`, `test_list`: the lists; paths in them count from `root`, None for each list's folder. `class_names`:
@@ -79,7 +80,7 @@ class ImglistID(ListedID):
         return Path(file), rows
 
 
-class ImglistOOD(ListedOOD):
+class ImglistOOD(Declared, ListedOOD):
     """OOD pictures of image lists, one a set; labels in them are not looked at. `sets`: those to use, None for all."""
 
     lists: Annotated[dict[str, str] | None, Field(exclude=True)] = None

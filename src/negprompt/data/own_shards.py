@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from negprompt.data.base import Declared
 from negprompt.data.cache import read_arrays, write_arrays
 from negprompt.data.classes import Classes, from_keys, readable, renamed
 from negprompt.data.listed import ListedID
@@ -31,7 +32,7 @@ _THREADS = 8
 _TRIES = 3
 
 
-class WebDatasetID(ListedID):
+class WebDatasetID(Declared, ListedID):
     """ID pictures of webdataset shards.
 
     `train`, `test`: folder, file, glob or brace pattern, URL or `pipe:` command, several with `::` between them.
@@ -88,7 +89,7 @@ class WebDatasetID(ListedID):
         return spec
 
 
-class WebDatasetOOD(ListedOOD):
+class WebDatasetOOD(Declared, ListedOOD):
     """OOD sets in webdataset shards.
 
     `shards_of`: folder, pattern, URL or `pipe:` command by the name of the set; `sets`: those to use, None for all.

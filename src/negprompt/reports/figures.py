@@ -64,7 +64,7 @@ def score_histograms(
         panel.set_title(f"{name}: AUROC {100 * area:.1f}, FPR95 {100 * rate:.1f}", fontsize=13, parse_math=False)
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6))
         panel.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-        _plain(panel)
+        plain_axes(panel)
     for panel in panels[len(values) :]:
         panel.set_visible(False)
     for panel in panels[: len(values)][-num_columns:]:  # the lowest visible one of each column
@@ -74,7 +74,7 @@ def score_histograms(
     figure.suptitle(title, fontsize=14, parse_math=False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=12, frameon=False)
-    _save(figure, Path(path))
+    save(figure, Path(path))
 
 
 def comparison_bars(summary: Sequence[SummaryRow], path: str | Path) -> None:
@@ -107,7 +107,7 @@ def comparison_bars(summary: Sequence[SummaryRow], path: str | Path) -> None:
         over = f"mean over {names if len(names) <= 40 else f'{len(ood_sets)} OOD sets'}"
         left.set_xlabel(f"{over}; {CHANCE:.0f} is chance", fontsize=12, parse_math=False)
         right.set_xlabel(over, fontsize=12, parse_math=False)
-    _save(figure, Path(path))
+    save(figure, Path(path))
 
 
 def _array(scores: Scores) -> _Floats:
@@ -148,7 +148,7 @@ def _bars(panel: Axes, labels: Sequence[str], values: Sequence[Statistic], color
     panel.set_ylim(len(values) - 1 + margin, -margin)
     panel.set_yticks(rows, labels=list(labels), fontsize=12)
     panel.tick_params(axis="y", length=0)
-    _plain(panel)
+    plain_axes(panel)
 
 
 def _labels(rows: Sequence[SummaryRow]) -> list[str]:
@@ -160,10 +160,12 @@ def _labels(rows: Sequence[SummaryRow]) -> list[str]:
     return labels
 
 
-def _plain(panel: Axes) -> None:
+def plain_axes(panel: Axes) -> None:
+    """Leave out what says nothing."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.tick_params(labelsize=11)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))

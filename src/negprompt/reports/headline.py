@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from negprompt.reports.collect import MEAN, SummaryRow
 
@@ -20,6 +20,11 @@ def headline(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
     with_negatives = {_run(row) for row in rows if row.score == _NEGATIVE_SCORE}
     kept = [row for row in rows if row.score in _scores(row, with_negatives)]
     return sorted(kept, key=lambda row: (row.benchmark, row.auroc[MEAN].mean))
+
+
+def headline_score(scores: Collection[str]) -> str:
+    """The one score that a run is judged by, of those it has: Eq. 3 with negative prompts, else MCM, else its first."""
+    return next((name for name in (_NEGATIVE_SCORE, *_DEFAULT) if name in scores), next(iter(scores)))
 
 
 def _scores(row: SummaryRow, with_negatives: set[tuple[object, ...]]) -> tuple[str, ...]:
