@@ -1,66 +1,333 @@
-"""Training curves and results in Weights & Biases (the only file that imports wandb)."""
+"""Training curves and results in Weights & Biases (the only file that imports wandb).
+
+Whatever W&B does, the run goes on: every call has a time limit and an error makes a warning, once. All data lie in the
+run folder. wandb is imported where it is used, since the import takes a second that most runs do not need.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import logging
+import os
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import wandb
-from lightning.pytorch.loggers import WandbLogger
-from pydantic import Field
+import numpy as np
 
-from negprompt.errors import RunError
-from negprompt.settings import Settings
+from negprompt.runs.folder import atomic_write
+from negprompt.tracking import charts
+from negprompt.tracking.journal import records
+from negprompt.tracking.settings import LoggerSettings
 
-Logger = WandbLogger
+if TYPE_CHECKING:
+    import wandb
+
+Rows = Sequence[Mapping[str, float]]
+Value = TypeVar("Value")
+
+IDENTITY = "wandb.json"
+INIT_SECONDS, CALL_SECONDS, FINISH_SECONDS = 20.0, 15.0, 30.0
+_GRACE = 5.0
+"""W&B's own limits come first; ours follow so much later where they do not hold."""
+
+log = logging.getLogger(__name__)
 
 
-class LoggerSettings(Settings):
-    """Where training curves go besides the run folder; nothing here changes a result."""
+class Tracker:
+    """The W&B run of one run folder.
 
-    name: Literal["csv", "wandb", "none"] = "csv"
-    project: Annotated[str, Field(min_length=1)] = "negprompt"
-    mode: Literal["online", "offline"] = "online"
-    group: str | None = None
+    Args:
+        folder: the run folder.
+        identity: content of its wandb.json.
+        run: the W&B run that was started.
+        offline: whether it is written to the disk only.
+        next_step: first optimiser step that W&B has not got yet.
+    """
+
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], run: wandb.Run, *, offline: bool, next_step: int
+    ) -> None:
+        self._folder = folder
+        self._identity = identity
+        self._run = run
+        self._offline = offline
+        self._next_step = next_step
+        self._given_up = False
+        self._complete = bool(identity["finished"])
+
+    def saved(self, rows: Rows) -> None:
+        """Send those rows that W&B has not got yet; to be called when the checkpoint with them is on the disk.
+
+        Args:
+            rows: all rows of the curve so far, each with its optimiser step under "step".
+        """
+        for row in rows:
+            step = int(row["step"])
+            if step >= self._next_step:
+                self._try(lambda row=row, step=step: self._run.log(dict(row), step=step))
+                self._next_step = step + 1
+
+    def uses(self, source: Path) -> None:
+        """Name the run that the positive prompts come from, as the W&B run's input where W&B has it.
+
+        Args:
+            source: its folder, or its prompts.safetensors.
+        """
+        folder = source if source.is_dir() else source.parent
+        stage1 = _read_identity(folder)
+        values = {"folder": folder.name} if stage1 is None else {"folder": folder.name, "wandb_id": stage1["id"]}
+        self._try(lambda: self._run.config.update({"stage1": values}, allow_val_change=True))
+        artifact = None if stage1 is None else stage1.get("artifact")
+        if artifact is not None and not self._offline:
+            owner = [stage1[key] for key in ("entity", "project") if stage1 and stage1[key]]
+            self._try(lambda: self._run.use_artifact("/".join([*owner, f"{artifact}:latest"])))
+
+    def finished(self, metrics: Mapping[str, Any]) -> None:
+        """Send metrics, tables, charts and the prompts of a finished run; nothing where that was done before.
+
+        Args:
+            metrics: content of metrics.json.
+        """
+        if self._identity["finished"]:
+            return
+        self._try(lambda: self._send_results(metrics), CALL_SECONDS)
+        self._complete = True
+
+    def close(self) -> None:
+        """End the W&B run within a time limit, and note in wandb.json whether it has everything."""
+        done = self._try(self._run.finish, FINISH_SECONDS + _GRACE) and self._complete
+        if self._given_up:
+            _release()
+        elif done and not self._identity["finished"]:
+            self._identity |= {"finished": True}
+            _write_identity(self._folder, self._identity)
+        if not self._given_up and not self._offline:
+            _mark_synced(self._folder, self._identity["id"])
+
+    def _send_results(self, metrics: Mapping[str, Any]) -> None:
+        import wandb
+
+        self._run.summary.update({key: value for key, value in metrics.items() if key != "groups"})
+        columns, rows = charts.result_table(metrics)
+        shown: dict[str, Any] = {f"results/{metrics['benchmark']}": wandb.Table(columns=columns, data=rows)}
+        with np.load(self._folder / "scores.npz") as file:
+            arrays = dict(file)
+        for score in charts.score_names(arrays):
+            for kind, lines, x in (
+                ("roc", charts.roc_lines(arrays, score), "OOD accepted (false positive rate)"),
+                ("histogram", charts.histogram_lines(arrays, score), "score"),
+            ):
+                xs, ys, names = lines
+                shown[f"{kind}/{score}"] = wandb.plot.line_series(xs, ys, names, title=f"{kind}: {score}", xname=x)
+        self._run.log(shown, step=self._next_step)
+        self._next_step += 1
+        prompts = wandb.Artifact(f"prompts-{self._run.id}", "prompts", metadata=_about(metrics))
+        prompts.add_file(str(self._folder / "prompts.safetensors"))
+        self._run.log_artifact(prompts)
+        if not self._offline:
+            self._identity |= {"artifact": prompts.name.split(":")[0]}
+            _write_identity(self._folder, self._identity)
+
+    def _try(self, call: Callable[[], object], seconds: float = CALL_SECONDS) -> bool:
+        """Do a call to W&B unless an earlier one failed; whether it worked."""
+        if self._given_up:
+            return False
+        try:
+            within(seconds, call)
+        except Exception as error:  # noqa: BLE001 -- nothing in W&B may end a run
+            self._given_up = True
+            log.warning(
+                "W&B gave up (%s): the run goes on without it and everything is in %s. The same command sends what is "
+                "missing later.",
+                _first_line(error),
+                self._folder,
+            )
+            return False
+        return True
 
 
 @contextmanager
-def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Iterator[WandbLogger | None]:
-    """A W&B logger for the time of one run, None where none is asked for; closed also when the run fails.
+def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Iterator[Tracker | None]:
+    """The W&B run of a run folder while it runs; None where none is asked for or W&B does not work at all.
 
-    The W&B id is made of the run folder's name, which holds the request's hash: a resumed run goes on in its own curve.
+    Args:
+        settings: `logger.*`.
+        folder: the run folder. Its wandb.json holds the W&B id, so a run that goes on has the same curve.
+        config: the resolved configuration.
+    """
+    tracker = _start(settings, folder, config) if settings.name == "wandb" else None
+    try:
+        yield tracker
+    finally:
+        if tracker is not None:
+            tracker.close()
+
+
+def is_complete(settings: LoggerSettings, folder: Path) -> bool:
+    """Whether a finished run has nothing left to send."""
+    return settings.name != "wandb" or bool((_read_identity(folder) or {"finished": False})["finished"])
+
+
+def forget(folder: Path) -> None:
+    """Begin a new W&B run, for a folder whose training begins anew."""
+    (folder / IDENTITY).unlink(missing_ok=True)
+
+
+def within(seconds: float, call: Callable[[], Value]) -> Value:
+    """The value of a call that has a time limit; after it the call is left to itself in its thread.
 
     Raises:
-        RunError: W&B cannot be reached or refuses the login.
+        TimeoutError: the limit is reached.
+        Exception: what the call raises.
     """
-    if settings.name != "wandb":
-        yield None
-        return
-    run_id = "-".join(folder.parts[-4:])
+    answers: queue.SimpleQueue[tuple[Value | None, BaseException | None]] = queue.SimpleQueue()
+
+    def answer() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:  # noqa: BLE001 -- handed on to the caller
+            answers.put((None, error))
+
+    threading.Thread(target=answer, daemon=True, name="wandb call").start()
     try:
-        logger = WandbLogger(
-            name=run_id,
-            id=run_id,
-            project=settings.project,
-            group=settings.group,
-            save_dir=folder,
-            offline=settings.mode == "offline",
-            resume="allow",
-            config=dict(config),
-        )
-        logger.experiment  # noqa: B018 -- starts the W&B run now, so that a missing login is seen before training
-    except (wandb.Error, OSError) as error:
-        msg = f"W&B did not start ({error}): log in with `wandb login`, or set logger.mode=offline or logger=csv."
-        raise RunError(msg) from error
-    try:
-        yield logger
-    finally:
-        wandb.finish()
+        value, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        msg = f"no answer in {seconds:.0f} s"
+        raise TimeoutError(msg) from None
+    if isinstance(error, Exception):
+        raise error
+    if error is not None:
+        msg = f"{type(error).__name__} in wandb"
+        raise RuntimeError(msg) from error
+    return value  # type: ignore[return-value]  # no error, so a value
 
 
-def log_results(logger: WandbLogger | None, metrics: Mapping[str, Any]) -> None:
-    """Put the content of metrics.json into the W&B run's summary."""
-    if logger is not None:
-        logger.experiment.summary.update(dict(metrics))
+def sent_steps(folder: Path, run_id: str) -> list[int]:
+    """Steps of the curve that attempts of a W&B run left on the disk, in the order they were sent."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    steps = []
+    for file in sorted(folder.glob(f"wandb/*run-*-{run_id}/*.wandb")):
+        for content in records(file):
+            record = Record.FromString(content)
+            if record.HasField("history"):
+                names = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+                if "_step" in names:
+                    steps.append(int(names["_step"]))
+    return steps
+
+
+def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
+    identity = _read_identity(folder) or _new_identity(settings, folder)
+    mode = os.environ.get("WANDB_MODE") or settings.mode
+    if mode == "disabled":
+        return None
+    for offline in (False, True) if mode == "online" else (True,):
+        try:
+            run = within(
+                INIT_SECONDS + _GRACE, lambda offline=offline: _init(settings, folder, identity, config, offline)
+            )
+        except Exception as error:  # noqa: BLE001 -- nothing in W&B may end a run
+            log.warning(
+                "W&B did not start%s (%s). %s",
+                "" if offline else " online",
+                _first_line(error),
+                "The run goes on without it." if offline else f"Send the run later: wandb sync {folder / 'wandb'}",
+            )
+            continue
+        next_step = max(sent_steps(folder, run.id), default=-1) + 1 if offline else run.step
+        return Tracker(folder, identity, run, offline=offline, next_step=next_step)
+    _release()
+    return None
+
+
+def _init(
+    settings: LoggerSettings, folder: Path, identity: Mapping[str, Any], config: Mapping[str, Any], offline: bool
+) -> wandb.Run:
+    import wandb
+
+    wanted = {
+        "console": "off",  # log.txt has it
+        "silent": True,
+        "init_timeout": INIT_SECONDS,
+        "login_timeout": INIT_SECONDS,
+        "finish_timeout": FINISH_SECONDS,
+        "finish_timeout_raises": True,
+        "x_graphql_timeout_seconds": CALL_SECONDS,
+        "x_transaction_log_flush_interval": 1.0,
+    }
+    known = wandb.Settings.model_fields  # older versions lack some
+    return wandb.init(
+        id=identity["id"],
+        name=identity["id"],
+        project=identity["project"],
+        entity=identity["entity"],
+        group=settings.group,
+        job_type=settings.job_type,
+        tags=list(settings.tags),
+        notes=settings.notes,
+        config={**config},
+        dir=folder,
+        mode="offline" if offline else "online",
+        resume="allow",
+        reinit="finish_previous",
+        settings=wandb.Settings(**{key: value for key, value in wanted.items() if key in known}),
+    )
+
+
+def _release() -> None:
+    """Keep W&B from waiting at the end of the process: its service is ended and no exit of its own is left to run."""
+    try:
+        from wandb.sdk import wandb_setup
+
+        service = wandb_setup.singleton()._connection  # noqa: SLF001 -- there is no public way
+        if service is None:
+            return
+        if service._cleanup:  # noqa: SLF001
+            service._cleanup()  # noqa: SLF001
+        if service._proc:  # noqa: SLF001
+            service._proc._process.kill()  # noqa: SLF001
+    except Exception as error:  # noqa: BLE001 -- another version of wandb
+        log.debug("W&B's service was not ended: %s", error)
+
+
+def _new_identity(settings: LoggerSettings, folder: Path) -> dict[str, Any]:
+    """A new W&B run for a run folder: readable, and other than that of an earlier folder of the same name."""
+    name = "-".join(folder.parts[-3:])[-100:].strip("-")
+    identity = {
+        "id": f"{name}-{secrets.token_hex(4)}",
+        "project": settings.project,
+        "entity": settings.entity,
+        "finished": False,
+    }
+    _write_identity(folder, identity)
+    return identity
+
+
+def _read_identity(folder: Path) -> dict[str, Any] | None:
+    path = folder / IDENTITY
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _write_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    atomic_write(folder / IDENTITY, (json.dumps(identity, indent=1) + "\n").encode())
+
+
+def _mark_synced(folder: Path, run_id: str) -> None:
+    """Tell `wandb sync` that offline attempts are sent: the online run has all their rows."""
+    for file in folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb"):
+        file.with_name(f"{file.name}.synced").touch()
+
+
+def _about(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("benchmark", "method", "backbone", "seed", "num_shots", "class_fraction", "steps", "id_accuracy")
+    return {key: metrics[key] for key in (*keys, "weights_sha256", "split_sha256")}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -33,6 +33,11 @@ class CsvRows(lightning.Callback):
         self._rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **values})
         self._write(to_csv(self._rows))
 
+    @property
+    def rows(self) -> Rows:
+        """Rows written so far."""
+        return self._rows
+
     def state_dict(self) -> dict[str, Any]:
         """Rows written so far."""
         return {"rows": self._rows}
@@ -40,6 +45,31 @@ class CsvRows(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the rows of the checkpoint; later ones belong to steps that are trained again."""
         self._rows = list(state_dict["rows"])
+
+
+class Saved(lightning.Callback):
+    """Tells of the rows when their checkpoint is on the disk; belongs behind the callback that writes it.
+
+    Args:
+        rows: whose rows.
+        tell: gets all rows so far.
+    """
+
+    def __init__(self, rows: CsvRows, tell: Callable[[Rows], None]) -> None:
+        self._rows = rows
+        self._tell = tell
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Tell of the rows of the checkpoint that the run goes on from: it may have ended before they were told."""
+        del pl_module
+        if trainer.is_global_zero:
+            self._tell(self._rows.rows)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Tell of the rows."""
+        del pl_module
+        if trainer.is_global_zero:
+            self._tell(self._rows.rows)
 
 
 def to_csv(rows: Rows) -> bytes:
@@ -50,3 +80,9 @@ def to_csv(rows: Rows) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()
+
+
+def from_csv(text: str) -> Rows:
+    """Rows of a csv file; empty cells are left out."""
+    rows = csv.DictReader(io.StringIO(text))
+    return [{name: float(value) for name, value in row.items() if value != ""} for row in rows]

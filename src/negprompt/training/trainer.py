@@ -12,12 +12,11 @@ from typing import Annotated, Literal
 import lightning
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import Logger
 from pydantic import Field
 
 from negprompt.errors import ConfigError
 from negprompt.settings import Settings
-from negprompt.training.callbacks import CsvRows
+from negprompt.training.callbacks import CsvRows, Rows, Saved
 from negprompt.training.checkpoint import AtomicCheckpointIO
 
 CHECKPOINT = "last"
@@ -63,24 +62,26 @@ def fit_trainer(
     folder: Path,
     num_epochs: int,
     write_csv: Callable[[bytes], None],
-    logger: Logger | None = None,
+    saved: Callable[[Rows], None] | None = None,
 ) -> lightning.Trainer:
     """A trainer that keeps `checkpoints/last.ckpt` and `metrics.csv` of a run folder up to date at every epoch.
 
-    `logger` gets the same curves, where one is given.
+    `saved` is told of the rows each time after their checkpoint is on the disk.
     """
     checkpoint = ModelCheckpoint(
         dirpath=folder / "checkpoints", filename=CHECKPOINT, save_on_train_epoch_end=True, enable_version_counter=False
     )
+    rows = CsvRows(write_csv)
+    told = [] if saved is None else [Saved(rows, saved)]
     return _trainer(
         settings,
         max_epochs=num_epochs,
         default_root_dir=folder,
-        callbacks=[CsvRows(write_csv), checkpoint],
+        callbacks=[rows, checkpoint, *told],
         plugins=[AtomicCheckpointIO()],
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        logger=logger or False,
+        logger=False,
     )
 
 
