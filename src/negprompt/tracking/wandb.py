@@ -21,7 +21,7 @@ import numpy as np
 
 from negprompt.runs.folder import atomic_write
 from negprompt.tracking import charts
-from negprompt.tracking.journal import records
+from negprompt.tracking.journal import mend, whole_records
 from negprompt.tracking.settings import LoggerSettings
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Tracker:
         for row in rows:
             step = int(row["step"])
             if step >= self._next_step:
-                self._try(lambda row=row, step=step: self._run.log(dict(row), step=step))
+                self._try(lambda row=row, step=step: self._run.log(dict(row), step=step, commit=True))
                 self._next_step = step + 1
 
     def uses(self, source: Path) -> None:
@@ -124,7 +124,7 @@ class Tracker:
             ):
                 xs, ys, names = lines
                 shown[f"{kind}/{score}"] = wandb.plot.line_series(xs, ys, names, title=f"{kind}: {score}", xname=x)
-        self._run.log(shown, step=self._next_step)
+        self._run.log(shown, step=self._next_step, commit=True)
         self._next_step += 1
         prompts = wandb.Artifact(f"prompts-{self._run.id}", "prompts", metadata=_about(metrics))
         prompts.add_file(str(self._folder / "prompts.safetensors"))
@@ -213,7 +213,7 @@ def sent_steps(folder: Path, run_id: str) -> list[int]:
 
     steps = []
     for file in sorted(folder.glob(f"wandb/*run-*-{run_id}/*.wandb")):
-        for content in records(file):
+        for content in whole_records(file)[0]:
             record = Record.FromString(content)
             if record.HasField("history"):
                 names = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
@@ -224,6 +224,8 @@ def sent_steps(folder: Path, run_id: str) -> list[int]:
 
 def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
     identity = _read_identity(folder) or _new_identity(settings, folder)
+    for file in folder.glob(f"wandb/*run-*-{identity['id']}/*.wandb"):
+        mend(file)
     mode = os.environ.get("WANDB_MODE") or settings.mode
     if mode == "disabled":
         return None
@@ -251,7 +253,7 @@ def _init(
 ) -> wandb.Run:
     import wandb
 
-    wanted = {
+    wanted: dict[str, Any] = {
         "console": "off",  # log.txt has it
         "silent": True,
         "init_timeout": INIT_SECONDS,
@@ -285,13 +287,13 @@ def _release() -> None:
     try:
         from wandb.sdk import wandb_setup
 
-        service = wandb_setup.singleton()._connection  # noqa: SLF001 -- there is no public way
+        service = wandb_setup.singleton()._connection  # there is no public way
         if service is None:
             return
-        if service._cleanup:  # noqa: SLF001
-            service._cleanup()  # noqa: SLF001
-        if service._proc:  # noqa: SLF001
-            service._proc._process.kill()  # noqa: SLF001
+        if service._cleanup:
+            service._cleanup()
+        if service._proc:
+            service._proc._process.kill()
     except Exception as error:  # noqa: BLE001 -- another version of wandb
         log.debug("W&B's service was not ended: %s", error)
 
