@@ -21,6 +21,6 @@ class LoggerSettings(Settings):
     entity: str | None = None
     group: str | None = None
     job_type: str = "train"
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     notes: str | None = None
     mode: Literal["online", "offline"] = "online"

@@ -14,6 +14,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,7 +70,7 @@ class Tracker:
         for row in rows:
             step = int(row["step"])
             if step >= self._next_step:
-                self._try(lambda row=row, step=step: self._run.log(dict(row), step=step, commit=True))
+                self._try(partial(self._run.log, dict(row), step=step, commit=True))
                 self._next_step = step + 1
 
     def uses(self, source: Path) -> None:
@@ -81,7 +82,7 @@ class Tracker:
         folder = source if source.is_dir() else source.parent
         stage1 = _read_identity(folder)
         values = {"folder": folder.name} if stage1 is None else {"folder": folder.name, "wandb_id": stage1["id"]}
-        self._try(lambda: self._run.config.update({"stage1": values}, allow_val_change=True))
+        self._try(partial(self._run.config.update, {"stage1": values}, allow_val_change=True))
         artifact = None if stage1 is None else stage1.get("artifact")
         if artifact is not None and not self._offline:
             owner = [stage1[key] for key in ("entity", "project") if stage1 and stage1[key]]
@@ -114,7 +115,7 @@ class Tracker:
 
         self._run.summary.update({key: value for key, value in metrics.items() if key != "groups"})
         columns, rows = charts.result_table(metrics)
-        shown: dict[str, Any] = {f"results/{metrics['benchmark']}": wandb.Table(columns=columns, data=rows)}
+        shown: dict[str, Any] = {f"results/{metrics['benchmark']}": wandb.Table(columns=[*columns], data=rows)}
         with np.load(self._folder / "scores.npz") as file:
             arrays = dict(file)
         for score in charts.score_names(arrays):
@@ -209,7 +210,7 @@ def within(seconds: float, call: Callable[[], Value]) -> Value:
 
 def sent_steps(folder: Path, run_id: str) -> list[int]:
     """Steps of the curve that attempts of a W&B run left on the disk, in the order they were sent."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made at run time
 
     steps = []
     for file in sorted(folder.glob(f"wandb/*run-*-{run_id}/*.wandb")):

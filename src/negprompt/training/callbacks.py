@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning
+from lightning.pytorch.callbacks import Checkpoint
 
 Rows = list[dict[str, float]]
 
@@ -47,8 +48,10 @@ class CsvRows(lightning.Callback):
         self._rows = list(state_dict["rows"])
 
 
-class Saved(lightning.Callback):
+class Saved(Checkpoint):
     """Tells of the rows when their checkpoint is on the disk; belongs behind the callback that writes it.
+
+    Lightning calls checkpoint callbacks last and keeps their order, so this is one.
 
     Args:
         rows: whose rows.
