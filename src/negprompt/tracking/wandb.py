@@ -232,9 +232,7 @@ def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) ->
         return None
     for offline in (False, True) if mode == "online" else (True,):
         try:
-            run = within(
-                INIT_SECONDS + _GRACE, lambda offline=offline: _init(settings, folder, identity, config, offline)
-            )
+            run = within(INIT_SECONDS + _GRACE, partial(_init, settings, folder, identity, config, offline))
         except Exception as error:  # noqa: BLE001 -- nothing in W&B may end a run
             log.warning(
                 "W&B did not start%s (%s). %s",
