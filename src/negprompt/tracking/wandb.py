@@ -240,10 +240,10 @@ def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) ->
                 _first_line(error),
                 "The run goes on without it." if offline else f"Send the run later: wandb sync {folder / 'wandb'}",
             )
+            _release()
             continue
         next_step = max(sent_steps(folder, run.id), default=-1) + 1 if offline else run.step
         return Tracker(folder, identity, run, offline=offline, next_step=next_step)
-    _release()
     return None
 
 
@@ -282,19 +282,17 @@ def _init(
 
 
 def _release() -> None:
-    """Keep W&B from waiting at the end of the process: its service is ended and no exit of its own is left to run."""
+    """End W&B's own process: it would keep the run's id, and the end of this process would wait for it."""
     try:
+        import wandb
         from wandb.sdk import wandb_setup
 
-        service = wandb_setup.singleton()._connection  # there is no public way
-        if service is None:
-            return
-        if service._cleanup:
-            service._cleanup()
-        if service._proc:
-            service._proc._process.kill()
-    except Exception as error:  # noqa: BLE001 -- another version of wandb
-        log.debug("W&B's service was not ended: %s", error)
+        connection = wandb_setup.singleton()._connection  # there is no public way to end it at once
+        if connection is not None and connection._proc is not None:
+            connection._proc._process.kill()
+        within(_GRACE, wandb.teardown)
+    except Exception as error:  # noqa: BLE001 -- what is gone cannot say goodbye
+        log.debug("W&B's process was ended: %s", error)
 
 
 def _new_identity(settings: LoggerSettings, folder: Path) -> dict[str, Any]:
