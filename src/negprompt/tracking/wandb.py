@@ -213,7 +213,7 @@ def sent_steps(folder: Path, run_id: str) -> list[int]:
     from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made at run time
 
     steps = []
-    for file in sorted(folder.glob(f"wandb/*run-*-{run_id}/*.wandb")):
+    for file in _attempts(folder, run_id):
         for content in whole_records(file)[0]:
             record = Record.FromString(content)
             if record.HasField("history"):
@@ -225,7 +225,7 @@ def sent_steps(folder: Path, run_id: str) -> list[int]:
 
 def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
     identity = _read_identity(folder) or _new_identity(settings, folder)
-    for file in folder.glob(f"wandb/*run-*-{identity['id']}/*.wandb"):
+    for file in _attempts(folder, identity["id"]):
         mend(file)
     mode = os.environ.get("WANDB_MODE") or settings.mode
     if mode == "disabled":
@@ -319,8 +319,13 @@ def _write_identity(folder: Path, identity: Mapping[str, Any]) -> None:
 
 def _mark_synced(folder: Path, run_id: str) -> None:
     """Tell `wandb sync` that offline attempts are sent: the online run has all their rows."""
-    for file in folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb"):
+    for file in _attempts(folder, run_id, "offline-"):
         file.with_name(f"{file.name}.synced").touch()
+
+
+def _attempts(folder: Path, run_id: str, kind: str = "*") -> list[Path]:
+    """Files of all attempts, oldest first; two that start in the same second differ in what follows the id."""
+    return sorted(folder.glob(f"wandb/{kind}run-*-{run_id}*/*.wandb"))
 
 
 def _about(metrics: Mapping[str, Any]) -> dict[str, Any]:
