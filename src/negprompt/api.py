@@ -28,7 +28,8 @@ from negprompt.runs.folder import RunFolder
 from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
 from negprompt.settings import settings_target
-from negprompt.tracking.wandb import Tracker, forget, is_complete, tracked
+from negprompt.tracking.identity import forget
+from negprompt.tracking.wandb import Tracker, is_complete, tracked
 from negprompt.training.callbacks import from_csv
 from negprompt.training.trainer import CHECKPOINT, fit_trainer, interruptible, run_trainer
 from negprompt.types import PromptBundle

@@ -114,7 +114,7 @@ def test_two_attempts_that_were_killed_and_a_third_make_one_curve_also_after_wan
     with served() as server:
         environment = os.environ | {"WANDB_BASE_URL": server.url}
         command = [sys.executable, "-m", "wandb", "sync", str(folder / "wandb")]
-        subprocess.run(command, env=environment, check=True, timeout=100, capture_output=True)
+        subprocess.run(command, cwd=folder, env=environment, check=True, timeout=100, capture_output=True)
     assert server.steps == [5, 10, 15, 20]
 
 

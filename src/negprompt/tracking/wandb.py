@@ -6,32 +6,27 @@ run folder. wandb is imported where it is used, since the import takes a second 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import queue
-import secrets
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from negprompt.runs.folder import atomic_write
 from negprompt.tracking import charts
+from negprompt.tracking.identity import new_identity, read_identity, write_identity
 from negprompt.tracking.journal import mend, whole_records
 from negprompt.tracking.settings import LoggerSettings
+from negprompt.tracking.within import within
 
 if TYPE_CHECKING:
     import wandb
 
 Rows = Sequence[Mapping[str, float]]
-Value = TypeVar("Value")
 
-IDENTITY = "wandb.json"
 INIT_SECONDS, CALL_SECONDS, FINISH_SECONDS = 20.0, 15.0, 30.0
 _GRACE = 5.0
 """W&B's own limits come first; ours follow so much later where they do not hold."""
@@ -80,7 +75,7 @@ class Tracker:
             source: its folder, or its prompts.safetensors.
         """
         folder = source if source.is_dir() else source.parent
-        stage1 = _read_identity(folder)
+        stage1 = read_identity(folder)
         values = {"folder": folder.name} if stage1 is None else {"folder": folder.name, "wandb_id": stage1["id"]}
         self._try(partial(self._run.config.update, {"stage1": values}, allow_val_change=True))
         artifact = None if stage1 is None else stage1.get("artifact")
@@ -106,7 +101,7 @@ class Tracker:
             _release()
         elif done and not self._identity["finished"]:
             self._identity |= {"finished": True}
-            _write_identity(self._folder, self._identity)
+            write_identity(self._folder, self._identity)
         if not self._given_up and not self._offline:
             _mark_synced(self._folder, self._identity["id"])
 
@@ -132,7 +127,7 @@ class Tracker:
         self._run.log_artifact(prompts)
         if not self._offline:
             self._identity |= {"artifact": prompts.name.split(":")[0]}
-            _write_identity(self._folder, self._identity)
+            write_identity(self._folder, self._identity)
 
     def _try(self, call: Callable[[], object], seconds: float = CALL_SECONDS) -> bool:
         """Do a call to W&B unless an earlier one failed; whether it worked."""
@@ -171,41 +166,7 @@ def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -
 
 def is_complete(settings: LoggerSettings, folder: Path) -> bool:
     """Whether a finished run has nothing left to send."""
-    return settings.name != "wandb" or bool((_read_identity(folder) or {"finished": False})["finished"])
-
-
-def forget(folder: Path) -> None:
-    """Begin a new W&B run, for a folder whose training begins anew."""
-    (folder / IDENTITY).unlink(missing_ok=True)
-
-
-def within(seconds: float, call: Callable[[], Value]) -> Value:
-    """The value of a call that has a time limit; after it the call is left to itself in its thread.
-
-    Raises:
-        TimeoutError: the limit is reached.
-        Exception: what the call raises.
-    """
-    answers: queue.SimpleQueue[tuple[Value | None, BaseException | None]] = queue.SimpleQueue()
-
-    def answer() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:  # noqa: BLE001 -- handed on to the caller
-            answers.put((None, error))
-
-    threading.Thread(target=answer, daemon=True, name="wandb call").start()
-    try:
-        value, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        msg = f"no answer in {seconds:.0f} s"
-        raise TimeoutError(msg) from None
-    if isinstance(error, Exception):
-        raise error
-    if error is not None:
-        msg = f"{type(error).__name__} in wandb"
-        raise RuntimeError(msg) from error
-    return value  # type: ignore[return-value]  # no error, so a value
+    return settings.name != "wandb" or bool((read_identity(folder) or {"finished": False})["finished"])
 
 
 def sent_steps(folder: Path, run_id: str) -> list[int]:
@@ -224,7 +185,7 @@ def sent_steps(folder: Path, run_id: str) -> list[int]:
 
 
 def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
-    identity = _read_identity(folder) or _new_identity(settings, folder)
+    identity = read_identity(folder) or new_identity(settings, folder)
     for file in _attempts(folder, identity["id"]):
         mend(file)
     mode = os.environ.get("WANDB_MODE") or settings.mode
@@ -293,28 +254,6 @@ def _release() -> None:
         within(_GRACE, wandb.teardown)
     except Exception as error:  # noqa: BLE001 -- what is gone cannot say goodbye
         log.debug("W&B's process was ended: %s", error)
-
-
-def _new_identity(settings: LoggerSettings, folder: Path) -> dict[str, Any]:
-    """A new W&B run for a run folder: readable, and other than that of an earlier folder of the same name."""
-    name = "-".join(folder.parts[-3:])[-100:].strip("-")
-    identity = {
-        "id": f"{name}-{secrets.token_hex(4)}",
-        "project": settings.project,
-        "entity": settings.entity,
-        "finished": False,
-    }
-    _write_identity(folder, identity)
-    return identity
-
-
-def _read_identity(folder: Path) -> dict[str, Any] | None:
-    path = folder / IDENTITY
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _write_identity(folder: Path, identity: Mapping[str, Any]) -> None:
-    atomic_write(folder / IDENTITY, (json.dumps(identity, indent=1) + "\n").encode())
 
 
 def _mark_synced(folder: Path, run_id: str) -> None:
