@@ -28,8 +28,9 @@ from negprompt.runs.folder import RunFolder
 from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
 from negprompt.settings import settings_target
-from negprompt.tracking.wandb import Tracker, log_results, tracked
-from negprompt.training.callbacks import Rows, to_csv
+from negprompt.tracking.identity import forget
+from negprompt.tracking.wandb import Tracker, is_complete, tracked
+from negprompt.training.callbacks import Rows, from_csv, to_csv
 from negprompt.training.checkpoint import usable_checkpoint
 from negprompt.training.trainer import fit_trainer, interruptible, run_trainer
 from negprompt.types import PromptBundle
@@ -81,8 +82,13 @@ def train(request: Request) -> Finished:
     folder = RunFolder(request.runs_dir / request.run_name(bench, given), writes=ranks.rank() == 0)
     if ranks.of_rank_zero(folder.is_done) and request.resume == "auto":
         log.info("Finished before: %s", folder.path)
-        return Finished(folder.path, json.loads((folder.path / "metrics.json").read_text()), reused=True)
+        metrics = json.loads((folder.path / "metrics.json").read_text())
+        if folder.writes:
+            _track_finished(request, folder, metrics)
+        return Finished(folder.path, metrics, reused=True)
     folder.create()
+    if request.resume == "never" and folder.writes:
+        forget(folder.path)
     folder.mark_started()
     folder.write_bytes("config.yaml", yaml.safe_dump(dict(request.config), sort_keys=False).encode())
     with log_to(folder.path / "log.txt") if folder.writes else nullcontext():
@@ -95,17 +101,20 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
     """All phases of one run; whatever ends it early is kept in FAILED.json."""
     clock = Clock()
     try:
-        stage1, positive = _positive_prompts(request, given, bench)
+        stage1, positive, source = _positive_prompts(request, given, bench)
         lightning.seed_everything(request.seed, verbose=False)
         module = request.method.module(bench.backbone, bench.train_class_names, request.seed, positive)
         tracking = tracked(request.logger, folder.path, request.config) if folder.writes else nullcontext()
         with tracking as tracker:
+            if tracker is not None and source is not None:
+                tracker.uses(source)
             steps = _fit(request, module, bench, folder, tracker, clock)
             bundle = _bundle(request, bench, module, folder, stage1, steps)
             folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
             with clock.phase("evaluation"):
                 metrics = _evaluate(request, bench, bundle, folder)
-            log_results(tracker, metrics)
+            if tracker is not None:
+                tracker.finished(metrics)
     except (KeyboardInterrupt, Exception) as error:
         with suppress(NegPromptError):  # a full disk must not hide what went wrong first
             folder.mark_failed(request.method.name, error)
@@ -113,6 +122,17 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
     folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device)))
     folder.mark_done()
     return Finished(folder.path, metrics, reused=False)
+
+
+def _track_finished(request: Request, folder: RunFolder, metrics: dict[str, Any]) -> None:
+    """Send what W&B lacks of a finished run: it was down then, or was not asked for."""
+    if is_complete(request.logger, folder.path):
+        return
+    curve = folder.path / "metrics.csv"
+    with tracked(request.logger, folder.path, request.config) as tracker:
+        if tracker is not None:
+            tracker.saved(from_csv(curve.read_text()) if curve.is_file() else [])
+            tracker.finished(metrics)
 
 
 def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
@@ -155,18 +175,18 @@ def _given_prompts(request: Request, bench: Workbench) -> PromptBundle | None:
 
 def _positive_prompts(
     request: Request, given: PromptBundle | None, bench: Workbench
-) -> tuple[str | None, PromptBundle | None]:
-    """Run id and prompts of stage 1: those given, or those of the run that the same settings make or find."""
+) -> tuple[str | None, PromptBundle | None, Path | None]:
+    """Run id, prompts and place of stage 1: those given, or those of the run that the same settings make or find."""
     if given is not None:
-        return given.metadata["run"], given
+        return given.metadata["run"], given, request.method.positive_prompts  # type: ignore[attr-defined]
     stage = request.method.positive_stage()
     if stage is None:
-        return None, None
+        return None, None, None
     config = {**request.config, "method": settings_target(stage)}
     finished = train(replace(request, method=stage, scores=request.stage_scores, cut_scores=True, config=config))
     bundle = bundles.load(finished.folder)
     bundles.check(bundle, bench.backbone)
-    return bundle.metadata["run"], bundle
+    return bundle.metadata["run"], bundle, finished.folder
 
 
 def _fit(

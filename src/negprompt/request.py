@@ -17,7 +17,7 @@ from negprompt.methods.base import MethodSettings
 from negprompt.prompts import bundle as bundles
 from negprompt.runs.folder import request_hash, run_name
 from negprompt.scores.choice import ScoreChoice
-from negprompt.tracking.wandb import LoggerSettings
+from negprompt.tracking.settings import LoggerSettings
 from negprompt.training.trainer import TrainerSettings
 from negprompt.types import PromptBundle
 

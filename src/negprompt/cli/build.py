@@ -21,7 +21,7 @@ from negprompt.methods.base import MethodSettings
 from negprompt.request import Request
 from negprompt.scores.choice import ScoreChoice, choose
 from negprompt.settings import Settings
-from negprompt.tracking.wandb import LoggerSettings
+from negprompt.tracking.settings import LoggerSettings
 from negprompt.training.trainer import TrainerSettings
 
 Kind = TypeVar("Kind", bound=Settings)

@@ -1,72 +1,276 @@
-"""Training curves and results in Weights & Biases (the only file that imports wandb)."""
+"""Training curves and results in Weights & Biases (the only file that imports wandb).
+
+Whatever W&B does, the run goes on: every call has a time limit and an error makes a warning, once. All data lie in the
+run folder. wandb is imported where it is used, since the import takes a second that most runs do not need.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import wandb
-from lightning.pytorch.loggers import WandbLogger
-from pydantic import Field
+import numpy as np
 
-from negprompt.errors import RunError
-from negprompt.settings import Settings
+from negprompt.tracking import charts
+from negprompt.tracking.identity import new_identity, read_identity, write_identity
+from negprompt.tracking.journal import mend, whole_records
+from negprompt.tracking.settings import LoggerSettings
+from negprompt.tracking.within import within
+
+if TYPE_CHECKING:
+    import wandb
+
+Rows = Sequence[Mapping[str, float]]
+
+INIT_SECONDS, CALL_SECONDS, FINISH_SECONDS = 20.0, 15.0, 30.0
+_GRACE = 5.0
+"""W&B's own limits come first; ours follow so much later where they do not hold."""
+
+log = logging.getLogger(__name__)
 
 
-class Tracker(WandbLogger):
-    """Sends the rows of the curves."""
+class Tracker:
+    """The W&B run of one run folder.
 
-    def saved(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Send the newest row."""
-        self.log_metrics(dict(rows[-1]), step=int(rows[-1]["step"]))
+    Args:
+        folder: the run folder.
+        identity: content of its wandb.json.
+        run: the W&B run that was started.
+        offline: whether it is written to the disk only.
+        next_step: first optimiser step that W&B has not got yet.
+    """
 
+    def __init__(
+        self, folder: Path, identity: dict[str, Any], run: wandb.Run, *, offline: bool, next_step: int
+    ) -> None:
+        self._folder = folder
+        self._identity = identity
+        self._run = run
+        self._offline = offline
+        self._next_step = next_step
+        self._given_up = False
+        self._complete = bool(identity["finished"])
 
-class LoggerSettings(Settings):
-    """Where training curves go besides the run folder; nothing here changes a result."""
+    def saved(self, rows: Rows) -> None:
+        """Send those rows that W&B has not got yet; to be called when the checkpoint with them is on the disk.
 
-    name: Literal["csv", "wandb", "none"] = "csv"
-    project: Annotated[str, Field(min_length=1)] = "negprompt"
-    mode: Literal["online", "offline"] = "online"
-    group: str | None = None
+        Args:
+            rows: all rows of the curve so far, each with its optimiser step under "step".
+        """
+        for row in rows:
+            step = int(row["step"])
+            if step >= self._next_step:
+                self._try(partial(self._run.log, dict(row), step=step, commit=True))
+                self._next_step = step + 1
+
+    def uses(self, source: Path) -> None:
+        """Name the run that the positive prompts come from, as the W&B run's input where W&B has it.
+
+        Args:
+            source: its folder, or its prompts.safetensors.
+        """
+        folder = source if source.is_dir() else source.parent
+        stage1 = read_identity(folder)
+        values = {"folder": folder.name} if stage1 is None else {"folder": folder.name, "wandb_id": stage1["id"]}
+        self._try(partial(self._run.config.update, {"stage1": values}, allow_val_change=True))
+        artifact = None if stage1 is None else stage1.get("artifact")
+        if artifact is not None and not self._offline:
+            owner = [stage1[key] for key in ("entity", "project") if stage1 and stage1[key]]
+            self._try(lambda: self._run.use_artifact("/".join([*owner, f"{artifact}:latest"])))
+
+    def finished(self, metrics: Mapping[str, Any]) -> None:
+        """Send metrics, tables, charts and the prompts of a finished run; nothing where that was done before.
+
+        Args:
+            metrics: content of metrics.json.
+        """
+        if self._identity["finished"]:
+            return
+        self._try(lambda: self._send_results(metrics), CALL_SECONDS)
+        self._complete = True
+
+    def close(self) -> None:
+        """End the W&B run within a time limit, and note in wandb.json whether it has everything."""
+        done = self._try(self._run.finish, FINISH_SECONDS + _GRACE) and self._complete
+        if self._given_up:
+            _release()
+        elif done and not self._identity["finished"]:
+            self._identity |= {"finished": True}
+            write_identity(self._folder, self._identity)
+        if not self._given_up and not self._offline:
+            _mark_synced(self._folder, self._identity["id"])
+
+    def _send_results(self, metrics: Mapping[str, Any]) -> None:
+        import wandb
+
+        self._run.summary.update({key: value for key, value in metrics.items() if key != "groups"})
+        columns, rows = charts.result_table(metrics)
+        shown: dict[str, Any] = {f"results/{metrics['benchmark']}": wandb.Table(columns=[*columns], data=rows)}
+        with np.load(self._folder / "scores.npz") as file:
+            arrays = dict(file)
+        for score in charts.score_names(arrays):
+            for kind, lines, x in (
+                ("roc", charts.roc_lines(arrays, score), "OOD accepted (false positive rate)"),
+                ("histogram", charts.histogram_lines(arrays, score), "score"),
+            ):
+                xs, ys, names = lines
+                shown[f"{kind}/{score}"] = wandb.plot.line_series(xs, ys, names, title=f"{kind}: {score}", xname=x)
+        self._run.log(shown, step=self._next_step, commit=True)
+        self._next_step += 1
+        prompts = wandb.Artifact(f"prompts-{self._run.id}", "prompts", metadata=_about(metrics))
+        prompts.add_file(str(self._folder / "prompts.safetensors"))
+        self._run.log_artifact(prompts)
+        if not self._offline:
+            self._identity |= {"artifact": prompts.name.split(":")[0]}
+            write_identity(self._folder, self._identity)
+
+    def _try(self, call: Callable[[], object], seconds: float = CALL_SECONDS) -> bool:
+        """Do a call to W&B unless an earlier one failed; whether it worked."""
+        if self._given_up:
+            return False
+        try:
+            within(seconds, call)
+        except Exception as error:  # noqa: BLE001 -- nothing in W&B may end a run
+            self._given_up = True
+            log.warning(
+                "W&B gave up (%s): the run goes on without it and everything is in %s. The same command sends what is "
+                "missing later.",
+                _first_line(error),
+                self._folder,
+            )
+            return False
+        return True
 
 
 @contextmanager
 def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Iterator[Tracker | None]:
-    """A W&B logger for the time of one run, None where none is asked for; closed also when the run fails.
+    """The W&B run of a run folder while it runs; None where none is asked for or W&B does not work at all.
 
-    The W&B id is made of the run folder's name, which holds the request's hash: a resumed run goes on in its own curve.
-
-    Raises:
-        RunError: W&B cannot be reached or refuses the login.
+    Args:
+        settings: `logger.*`.
+        folder: the run folder. Its wandb.json holds the W&B id, so a run that goes on has the same curve.
+        config: the resolved configuration.
     """
-    if settings.name != "wandb":
-        yield None
-        return
-    run_id = "-".join(folder.parts[-4:])
+    tracker = _start(settings, folder, config) if settings.name == "wandb" else None
     try:
-        logger = Tracker(
-            name=run_id,
-            id=run_id,
-            project=settings.project,
-            group=settings.group,
-            save_dir=folder,
-            offline=settings.mode == "offline",
-            resume="allow",
-            config=dict(config),
-        )
-        logger.experiment  # noqa: B018 -- starts the W&B run now, so that a missing login is seen before training
-    except (wandb.Error, OSError) as error:
-        msg = f"W&B did not start ({error}): log in with `wandb login`, or set logger.mode=offline or logger=csv."
-        raise RunError(msg) from error
-    try:
-        yield logger
+        yield tracker
     finally:
-        wandb.finish()
+        if tracker is not None:
+            tracker.close()
 
 
-def log_results(logger: Tracker | None, metrics: Mapping[str, Any]) -> None:
-    """Put the content of metrics.json into the W&B run's summary."""
-    if logger is not None:
-        logger.experiment.summary.update(dict(metrics))
+def is_complete(settings: LoggerSettings, folder: Path) -> bool:
+    """Whether a finished run has nothing left to send."""
+    return settings.name != "wandb" or bool((read_identity(folder) or {"finished": False})["finished"])
+
+
+def sent_steps(folder: Path, run_id: str) -> list[int]:
+    """Steps of the curve that attempts of a W&B run left on the disk, in the order they were sent."""
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made at run time
+
+    steps = []
+    for file in _attempts(folder, run_id):
+        for content in whole_records(file)[0]:
+            record = Record.FromString(content)
+            if record.HasField("history"):
+                names = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+                if "_step" in names:
+                    steps.append(int(names["_step"]))
+    return steps
+
+
+def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
+    identity = read_identity(folder) or new_identity(settings, folder)
+    for file in _attempts(folder, identity["id"]):
+        mend(file)
+    mode = os.environ.get("WANDB_MODE") or settings.mode
+    if mode == "disabled":
+        return None
+    for offline in (False, True) if mode == "online" else (True,):
+        try:
+            run = within(INIT_SECONDS + _GRACE, partial(_init, settings, folder, identity, config, offline))
+        except Exception as error:  # noqa: BLE001 -- nothing in W&B may end a run
+            log.warning(
+                "W&B did not start%s (%s). %s",
+                "" if offline else " online",
+                _first_line(error),
+                "The run goes on without it." if offline else f"Send the run later: wandb sync {folder / 'wandb'}",
+            )
+            _release()
+            continue
+        next_step = max(sent_steps(folder, run.id), default=-1) + 1 if offline else run.step
+        return Tracker(folder, identity, run, offline=offline, next_step=next_step)
+    return None
+
+
+def _init(
+    settings: LoggerSettings, folder: Path, identity: Mapping[str, Any], config: Mapping[str, Any], offline: bool
+) -> wandb.Run:
+    import wandb
+
+    wanted: dict[str, Any] = {
+        "console": "off",  # log.txt has it
+        "silent": True,
+        "init_timeout": INIT_SECONDS,
+        "login_timeout": INIT_SECONDS,
+        "finish_timeout": FINISH_SECONDS,
+        "finish_timeout_raises": True,
+        "x_graphql_timeout_seconds": CALL_SECONDS,
+        "x_transaction_log_flush_interval": 1.0,
+    }
+    known = wandb.Settings.model_fields  # older versions lack some
+    return wandb.init(
+        id=identity["id"],
+        name=identity["id"],
+        project=identity["project"],
+        entity=identity["entity"],
+        group=settings.group,
+        job_type=settings.job_type,
+        tags=list(settings.tags),
+        notes=settings.notes,
+        config={**config},
+        dir=folder,
+        mode="offline" if offline else "online",
+        resume="allow",
+        reinit="finish_previous",
+        settings=wandb.Settings(**{key: value for key, value in wanted.items() if key in known}),
+    )
+
+
+def _release() -> None:
+    """End W&B's own process: it would keep the run's id, and the end of this process would wait for it."""
+    try:
+        import wandb
+        from wandb.sdk import wandb_setup
+
+        connection = wandb_setup.singleton()._connection  # there is no public way to end it at once
+        if connection is not None and connection._proc is not None:
+            connection._proc._process.kill()
+        within(_GRACE, wandb.teardown)
+    except Exception as error:  # noqa: BLE001 -- what is gone cannot say goodbye
+        log.debug("W&B's process was ended: %s", error)
+
+
+def _mark_synced(folder: Path, run_id: str) -> None:
+    """Tell `wandb sync` that offline attempts are sent: the online run has all their rows."""
+    for file in _attempts(folder, run_id, "offline-"):
+        file.with_name(f"{file.name}.synced").touch()
+
+
+def _attempts(folder: Path, run_id: str, kind: str = "*") -> list[Path]:
+    """Files of all attempts, oldest first; two that start in the same second differ in what follows the id."""
+    return sorted(folder.glob(f"wandb/{kind}run-*-{run_id}*/*.wandb"))
+
+
+def _about(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("benchmark", "method", "backbone", "seed", "num_shots", "class_fraction", "steps", "id_accuracy")
+    return {key: metrics[key] for key in (*keys, "weights_sha256", "split_sha256")}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

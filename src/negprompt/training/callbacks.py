@@ -162,6 +162,12 @@ def to_csv(rows: Rows) -> bytes:
     return buffer.getvalue().encode()
 
 
+def from_csv(text: str) -> Rows:
+    """Rows of a csv file; empty cells are left out."""
+    rows = csv.DictReader(io.StringIO(text))
+    return [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
+
+
 def _anywhere(stops: bool, due: bool, device: torch.device) -> tuple[bool, bool]:
     """Whether any of the processes stops or is due, the same answer for all: they save and stop at the same step."""
     if world_size() == 1:
