@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from negprompt.cli import completion, stop
+from negprompt.cli import completion, parent, stop
 from negprompt.cli.paths import data_set_named, entry_named
 from negprompt.errors import nearest
 
@@ -82,6 +82,7 @@ def main() -> None:
         name, command = f"{name} {part}", command.parts[part]
     words = command.named(words)
     stop.end_on_sigterm()
+    parent.follow()
     # Idle threads wait for some microseconds, then sleep: spinning for long takes the cores from other processes, and
     # sleeping at once makes the small steps of a training take twice the time (experiments/benchmarks/waiting.py).
     if "OMP_WAIT_POLICY" not in os.environ:
