@@ -1,9 +1,9 @@
 """What `hydra/launcher` can name beside Hydra's own: several members at a time here, submitit's jobs here, Slurm.
 
 The jobs are `negprompt.cli.sweep.job.Jobs`, handed over as Hydra's task: launchers only decide where they run.
-"""
 
-from __future__ import annotations
+No annotations from the future: Hydra loads this file in a way that hides the module from dataclasses.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -44,8 +44,8 @@ def members(name: str, arguments: Arguments) -> list[Composed]:
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
         choices = {_parsed(text).get_key_element(): _values(text, arguments) for text in arguments.overrides}
         if arguments.multirun:
-            single = [values[0] for values in choices.values() if len(values) == 1]
-            params = hydra.compose(name, [*search_path, *single], return_hydra_config=True).hydra.sweeper.params or {}
+            one = [values[0] for values in choices.values()]
+            params = hydra.compose(name, [*search_path, *one], return_hydra_config=True).hydra.sweeper.params or {}
             listed = {key: _values(f"{key}={values}", arguments) for key, values in params.items()}
             choices = listed | choices  # in this order, and what is typed wins, as Hydra's own sweeper has it
         return [

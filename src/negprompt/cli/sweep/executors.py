@@ -1,4 +1,4 @@
-"""Where jobs run: in threads that wait for child processes, in submitit's processes here, or in Slurm's on its nodes."""
+"""Where jobs run: in threads that wait for child processes, in submitit's processes here, or on Slurm's nodes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def on_this_machine(jobs: Jobs, numbers: Sequence[int], folder: str, n_jobs: int
 
     Where this process is told to stop, the jobs are told, and waited for while they save.
     """
-    from submitit import LocalExecutor, LocalJob
+    from submitit import Job, LocalExecutor
 
     executor = LocalExecutor(folder=f"{folder}/%j", max_num_timeout=parameters.pop("max_num_timeout"))
     executor.update_parameters(**parameters)
     waiting, told = list(numbers), False
-    running: list[LocalJob[None]] = []
+    running: list[Job[None]] = []
     while waiting or running:
         running = [job for job in running if not job.done()]
         while waiting and len(running) < (n_jobs or 1) and children.received() is None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 from negprompt.cli.sweep.job import Jobs
 from negprompt.cli.sweep.settings import Launcher
@@ -27,7 +25,7 @@ def launch(jobs: Jobs, launcher: Launcher, folder: Path, overrides: Sequence[str
     words = [
         "--multirun",
         *(text for text in overrides if text.lstrip("+~").startswith(_OWN)),
-        *(f"launcher.{key}={_typed(value)}" for key, value in launcher.model_dump(exclude={"name"}).items()),
+        *(f"launcher.{key}={_typed(value)}" for key, value in launcher.model_dump(include=launcher.model_fields_set - {"name"}).items()),
         *(f"hydra.launcher.{key}={_typed(value)}" for key, value in options.items()),
         "hydra/job_logging=console",
         "hydra/hydra_logging=console",
