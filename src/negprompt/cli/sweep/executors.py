@@ -13,7 +13,7 @@ from negprompt.cli.sweep import children
 from negprompt.cli.sweep.job import Jobs
 from negprompt.errors import ConfigError
 
-_POLL = 0.5
+_POLL = 1.0
 
 
 def in_threads(jobs: Jobs, numbers: Sequence[int], n_jobs: int) -> None:
@@ -45,6 +45,8 @@ def on_this_machine(jobs: Jobs, numbers: Sequence[int], folder: str, n_jobs: int
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(job.job_id), signal.SIGTERM)
             told = True
+        if jobs.watch is not None:
+            jobs.watch.look()
         time.sleep(_POLL)
 
 

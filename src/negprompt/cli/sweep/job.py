@@ -41,6 +41,9 @@ class Watch:
     def begun(self, member: Member) -> None:
         """A member is about to start."""
 
+    def look(self) -> None:
+        """Time has passed, and members may have begun or ended in other processes."""
+
     def ended(self, member: Member) -> None:  # noqa: ARG002 -- for those who watch closer
         """A member has ended."""
         with contextlib.suppress(RunError):  # a full disk: the next one, or the same command, brings it up to date

@@ -67,7 +67,7 @@ def _here(plan: Plan, launcher: Launcher, overrides: Sequence[str], view: View) 
             if jobs and children.received() is None:
                 launch(Jobs(jobs, watch), launcher, plan.folder, overrides, **options)
         stopped = children.received()
-    rows = ledger.write()
+    rows = Ledger(plan.folder, plan.members, plan.reused, _elsewhere).write()
     view.end(rows)
     if stopped is not None:
         view.stopped(stopped)
@@ -139,4 +139,9 @@ def _cores() -> int:
 
 
 def _running(member: Member) -> str | None:
+    return "running" if holder(member.folder) is not None else None
+
+
+def _elsewhere(member: Member) -> str | None:
+    """Once all of this sweep's own have ended."""
     return "running elsewhere" if holder(member.folder) is not None else None

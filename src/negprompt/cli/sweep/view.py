@@ -125,6 +125,10 @@ class _Watch(Watch):
         """Say so."""
         self._view.begun(member)
 
+    def look(self) -> None:
+        """Bring sweep.csv up to date, and say who began or ended."""
+        self._view.changed(self._ledger.write())
+
     def ended(self, member: Member) -> None:
         """Bring sweep.csv up to date, and say how it ended."""
         for row in self._ledger.write():
