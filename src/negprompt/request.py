@@ -154,7 +154,9 @@ class Finder:
         split = self._splits.get(key := " ".join(map(_key, pictures)))
         if split is None:
             split = self._splits[key] = load_split(*pictures)
-        return RunFolder(request.runs_dir / request.run_name(Hashed(weights, split), request.given_prompts()))
+        if (given := request.given_prompts()) is not None:
+            bundles.check_weights(given, backbone.name, weights)
+        return RunFolder(request.runs_dir / request.run_name(Hashed(weights, split), given))
 
 
 def _key(value: object) -> str:

@@ -25,7 +25,10 @@ def launch(jobs: Jobs, launcher: Launcher, folder: Path, overrides: Sequence[str
     words = [
         "--multirun",
         *(text for text in overrides if text.lstrip("+~").startswith(_OWN)),
-        *(f"launcher.{key}={_typed(value)}" for key, value in launcher.model_dump(include=launcher.model_fields_set - {"name"}).items()),
+        *(
+            f"launcher.{key}={_typed(value)}"
+            for key, value in launcher.model_dump(include=launcher.model_fields_set - {"name"}).items()
+        ),
         *(f"hydra.launcher.{key}={_typed(value)}" for key, value in options.items()),
         "hydra/job_logging=console",
         "hydra/hydra_logging=console",

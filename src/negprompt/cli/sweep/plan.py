@@ -110,7 +110,7 @@ def _first_stage(member: Member, folder: Path) -> Member:
 
 
 def _sorted(sweep: Path, members: list[Member], launcher: Launcher) -> Plan:
-    firsts = {one.first_stage: _first_stage(one, one.first_stage) for one in members if one.first_stage is not None}
+    firsts = {one.first_stage: _first_stage(one, one.first_stage) for one in reversed(members) if one.first_stage}
     everyone = {one.folder: one for one in (*firsts.values(), *members)}
     elsewhere = _elsewhere(everyone.values())
     reused = {one.folder for one in everyone.values() if (one.folder / DONE).is_file() and not one.fresh} - elsewhere

@@ -81,13 +81,13 @@ class Slurm(Submitit):
         """Refuse what this cluster cannot run.
 
         Raises:
-            ConfigError: there is no Slurm here, no such partition, or an option that the launcher itself sets.
+            ConfigError: no Slurm here, no such partition, a shorter limit, or an option that the launcher itself sets.
         """
         taken = [key for key in self.additional_parameters if key.replace("_", "-") in _OURS]
         if taken:
             msg = f"launcher.additional_parameters.{taken[0]} is set by the launcher itself: leave it out."
             raise ConfigError(msg)
-        slurm.check(self.partition)
+        slurm.check(self.partition, self.timeout_min)
 
     def check_devices(self, devices: int, accelerator: str) -> None:
         """Refuse a member that wants more GPUs than its node will have.

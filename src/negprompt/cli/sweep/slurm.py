@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -22,26 +23,56 @@ class SilentError(Exception):
     """Slurm's controller did not answer: nothing is known of the jobs."""
 
 
-def check(partition: str | None) -> None:
-    """Make sure that jobs can be submitted here.
+def check(partition: str | None, timeout_min: int) -> None:
+    """Make sure that jobs can be submitted here, and would not wait for ever.
+
+    Args:
+        partition: names as sbatch takes them, None for the cluster's default.
+        timeout_min: a job's time limit in minutes.
 
     Raises:
-        ConfigError: no Slurm on this machine, or no such partition.
+        ConfigError: no Slurm on this machine, no such partition, or a shorter limit in all of them.
     """
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         msg = "launcher=slurm: there is no sbatch on this machine. Submit from a login node, or set launcher=joblib."
         raise ConfigError(msg)
-    if partition is None or shutil.which("sinfo") is None:
+    if shutil.which("sinfo") is None:
         return
-    done = _asked(["sinfo", "--noheader", "--format=%R"])
+    done = _asked(["sinfo", "--noheader", "--format=%P %l"])
     if done.returncode:
         msg = f"launcher=slurm: sinfo failed ({done.stderr.strip()}). Is Slurm's controller up?"
         raise ConfigError(msg)
-    known = sorted(set(done.stdout.split()))
-    for name in partition.split(","):
+    limits = dict(line.split() for line in done.stdout.splitlines() if line.strip())
+    known = {name.rstrip("*"): minutes(limit) for name, limit in limits.items()}
+    chosen = partition.split(",") if partition else [name[:-1] for name in limits if name.endswith("*")]
+    for name in chosen:
         if name not in known:
             msg = f"launcher.partition={name}: unknown on this cluster; {nearest(name, known)}."
             raise ConfigError(msg)
+    longest = max((known[name] for name in chosen), default=math.inf)
+    if timeout_min > longest:
+        msg = (
+            f"launcher.timeout_min={timeout_min}: partition {','.join(chosen)} allows {longest:.0f} minutes. Set that "
+            "or less; a job that reaches its limit saves, and is queued again."
+        )
+        raise ConfigError(msg)
+
+
+def minutes(limit: str) -> float:
+    """A time limit as Slurm writes it, in minutes; infinite for none.
+
+    Example:
+        >>> [minutes(limit) for limit in ("30:00", "2:00:00", "1-12:00:00", "infinite", "n/a")]
+        [30.0, 120.0, 2160.0, inf, inf]
+    """
+    days, dash, clock = limit.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in parts):
+        return math.inf
+    if dash:
+        parts += ["0"] * (3 - len(parts))  # after days the first part is hours
+    seconds: int = sum(int(part) * 60**place for place, part in enumerate(reversed(parts)))
+    return 1440 * int(days or 0) + seconds / 60
 
 
 def states(ids: Iterable[str]) -> dict[str, str]:
