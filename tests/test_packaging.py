@@ -34,7 +34,8 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_the_package_the_yaml_files_and_nothing_else(wheel):
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    package = {f"negprompt/{name}" for name in files_below(ROOT / "src" / "negprompt")}
+    packages = ("negprompt", "hydra_plugins")
+    package = {f"{one}/{name}" for one in packages for name in files_below(ROOT / "src" / one)}
     conf = {f"negprompt/conf/{name}" for name in files_below(ROOT / "conf")}
     assert shipped == package | conf
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +23,10 @@ from negprompt.features.workbench import Workbench
 from negprompt.methods.base import PromptLearning
 from negprompt.prompts import bundle as bundles
 from negprompt.reports.figures import score_histograms
-from negprompt.request import SCHEMA, Request
+from negprompt.request import SCHEMA, Finder, Request
 from negprompt.runs.folder import RunFolder
 from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
-from negprompt.settings import settings_target
 from negprompt.tracking.identity import forget
 from negprompt.tracking.wandb import Tracker, is_complete, tracked
 from negprompt.training.callbacks import Rows, from_csv, to_csv
@@ -135,6 +134,15 @@ def _track_finished(request: Request, folder: RunFolder, metrics: dict[str, Any]
             tracker.finished(metrics)
 
 
+def find(request: Request) -> RunFolder:
+    """The folder that `train` gives this request, whether there is a run in it or not.
+
+    Raises:
+        NegPromptError: weights, pictures or named prompts are not at hand, or do not fit.
+    """
+    return Finder().find(request)
+
+
 def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
     """Score the benchmark with finished prompts, without training.
 
@@ -165,11 +173,9 @@ def _workbench(request: Request) -> Workbench:
 
 
 def _given_prompts(request: Request, bench: Workbench) -> PromptBundle | None:
-    path = getattr(request.method, "positive_prompts", None)
-    if path is None:
-        return None
-    bundle = bundles.load(path)
-    bundles.check(bundle, bench.backbone)
+    bundle = request.given_prompts()
+    if bundle is not None:
+        bundles.check(bundle, bench.backbone)
     return bundle
 
 
@@ -179,11 +185,10 @@ def _positive_prompts(
     """Run id, prompts and place of stage 1: those given, or those of the run that the same settings make or find."""
     if given is not None:
         return given.metadata["run"], given, request.method.positive_prompts  # type: ignore[attr-defined]
-    stage = request.method.positive_stage()
+    stage = request.first_stage()
     if stage is None:
         return None, None, None
-    config = {**request.config, "method": settings_target(stage)}
-    finished = train(replace(request, method=stage, scores=request.stage_scores, cut_scores=True, config=config))
+    finished = train(stage)
     bundle = bundles.load(finished.folder)
     bundles.check(bundle, bench.backbone)
     return bundle.metadata["run"], bundle, finished.folder

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from negprompt.backbones.base import BackboneSettings
-from negprompt.data.base import IDSets, OODSets
+from negprompt.data.base import IDSets, OODSets, load_split
 from negprompt.errors import ConfigError
 from negprompt.features.settings import FeatureSettings
 from negprompt.features.workbench import Workbench
 from negprompt.methods.base import MethodSettings
 from negprompt.prompts import bundle as bundles
-from negprompt.runs.folder import request_hash, run_name
+from negprompt.runs.folder import RunFolder, request_hash, run_name
 from negprompt.scores.choice import ScoreChoice
+from negprompt.settings import settings_target
 from negprompt.tracking.settings import LoggerSettings
 from negprompt.training.trainer import TrainerSettings
-from negprompt.types import PromptBundle
+from negprompt.types import PromptBundle, Split
 
 SCHEMA = 1
 """Number of the result format; part of every request hash, raised when equal requests would give other results."""
+
+
+class Hashed(NamedTuple):
+    """What a run's name needs of a backbone and a benchmark."""
+
+    weights_sha256: str
+    split: Split
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,11 @@ class Request:
     command: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    def check(self) -> None:
+    def check(self, *, here: bool = True) -> None:
         """Refuse what cannot work together, or not on this machine, before anything is loaded.
+
+        Args:
+            here: whether the run is for this machine; a cluster's nodes have other devices, so these are not looked at.
 
         Raises:
             ConfigError: a score needs what the method does not provide, or class-specific contexts meet new names.
@@ -65,7 +76,7 @@ class Request:
                 "class-specific contexts do not have: set method.class_specific=false or data.class_fraction=1.0."
             )
             raise ConfigError(msg)
-        for part in (self.trainer, self.backbone, self.data, self.ood, self.method):
+        for part in (*([self.trainer] if here else []), self.backbone, self.data, self.ood, self.method):
             part.check()
 
     def chosen_scores(self) -> dict[str, ScoreChoice]:
@@ -84,11 +95,28 @@ class Request:
                 raise ConfigError(msg)
         return fitting
 
-    def run_name(self, bench: Workbench, given: PromptBundle | None) -> str:
+    def first_stage(self) -> Request | None:
+        """The request whose run this one's positive prompts come from, None for those that are named, or not needed."""
+        stage = self.method.positive_stage()
+        if stage is None or getattr(self.method, "positive_prompts", None) is not None:
+            return None
+        config = {**self.config, "method": settings_target(stage)}
+        return replace(self, method=stage, scores=self.stage_scores, cut_scores=True, config=config)
+
+    def given_prompts(self) -> PromptBundle | None:
+        """The positive prompts that the request names.
+
+        Raises:
+            PromptMismatchError: there are none at that place.
+        """
+        path = getattr(self.method, "positive_prompts", None)
+        return None if path is None else bundles.load(path)
+
+    def run_name(self, bench: Workbench | Hashed, given: PromptBundle | None) -> str:
         """Path of the run below `runs_dir`: its hash covers what can change a result, and nothing else.
 
         Args:
-            bench: the loaded backbone and benchmark.
+            bench: the loaded backbone and benchmark, or their hashes.
             given: positive prompts that the request names, None where stage 1 is the request's own.
         """
         payload = {
@@ -104,3 +132,32 @@ class Request:
             "trainer": self.trainer.hash_payload(),
         }
         return run_name(self.data.name, self.method.name, self.backbone.name, self.seed, request_hash(payload))
+
+
+class Finder:
+    """Finds the folders of requests without running them; each backbone and each draw of pictures is hashed once."""
+
+    def __init__(self) -> None:
+        self._weights: dict[str, str] = {}
+        self._splits: dict[str, Split] = {}
+
+    def find(self, request: Request) -> RunFolder:
+        """The folder that `api.train` gives a request.
+
+        Raises:
+            NegPromptError: weights, pictures or named prompts are not at hand, or do not fit.
+        """
+        backbone, pictures = request.backbone, (request.data, request.ood, request.seed)
+        weights = self._weights.get(key := _key(backbone))
+        if weights is None:
+            weights = self._weights[key] = backbone.build().weights_sha256()
+        split = self._splits.get(key := " ".join(map(_key, pictures)))
+        if split is None:
+            split = self._splits[key] = load_split(*pictures)
+        if (given := request.given_prompts()) is not None:
+            bundles.check_weights(given, backbone.name, weights)
+        return RunFolder(request.runs_dir / request.run_name(Hashed(weights, split), given))
+
+
+def _key(value: object) -> str:
+    return f"{type(value)} {value!r}"

@@ -115,6 +115,16 @@ REFUSED = {
     "method=coop,zero_shot": ("method=coop,zero_shot", "--multirun"),
     "--multirun seed=1,x": ("seed=x: should be a valid integer",),
     "--multirun method=negprompt,zero": ("method=zero", "did you mean 'zero_shot'?"),
+    "--multirun launcher=joblib,local": ("launcher=joblib,local", "a sweep has one launcher"),
+    "--multirun launcher=slrum": ("launcher=slrum", "did you mean 'slurm'?"),
+    "--multirun launcher=joblib launcher.n_jobs=0": ("launcher.n_jobs=0", "greater than or equal to 1"),
+    "--multirun launcher=joblib launcher.partition=gpu": ("unknown setting 'launcher.partition'", "n_jobs"),
+    "--multirun launcher=submitit_local launcher.timeout_min=1 launcher.signal_delay_s=60": (
+        "launcher.signal_delay_s=60 is not shorter than launcher.timeout_min=1",
+    ),
+    "sweep=seeds": ("sweep=seeds", "add --multirun"),
+    "launcher=joblib": ("launcher=joblib", "add --multirun"),
+    "stage=second": ("stage=second", "allowed: all, first"),
     "--multi": ("unknown flag '--multi'", "did you mean '--multirun'?"),
     "--config-name=x": ("unknown flag '--config-name'", "--config-dir"),
     "--cfg=jop": ("--cfg jop", "did you mean 'job'?"),
@@ -124,6 +134,7 @@ REFUSED = {
     "--cfg=job method=cop": ("did you mean 'coop'?",),
 }  # fmt: skip
 WITHOUT_STAGE_2 = {
+    "method=coop stage=first": ("stage=first: method=coop makes no stage 1",),
     "method=coop score=negprompt": ("score=negprompt needs negative prompts", "method=coop has none"),
     "method=zero_shot score=[mcm,negprompt]": ("score=negprompt needs negative prompts", "method=zero_shot"),
     "method=zero_shot method.optimizer.epochs=3": ("unknown setting 'method.optimizer.epochs'", "has no settings"),

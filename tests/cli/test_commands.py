@@ -130,7 +130,7 @@ def test_hydras_own_files_stay_out_of_run_folders(negprompt, light, tmp_path, mo
     assert negprompt("train", *settings, "-m", "method=zero_shot", "seed=1,2").code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert not list((tmp_path / "runs" / "icons").rglob("*hydra*"))
-    assert (tmp_path / "runs" / "_hydra" / "multirun.yaml").is_file()
+    assert list((tmp_path / "runs" / "_sweeps").glob("*/jobs/multirun.yaml"))
 
 
 def test_flags_may_stand_anywhere(negprompt, light, tmp_path):

@@ -64,8 +64,9 @@ def test_what_goes_wrong_is_said_once_and_ends_both(light, icons, tmp_path):
     assert "id_train.tar" in messages.pop()
 
 
-def test_numbers_of_processes_cannot_be_swept(negprompt, light):
-    said = negprompt("train", *light, "--multirun", "trainer.devices=1,2")
+def test_numbers_of_processes_cannot_be_swept_where_runs_share_them(negprompt, icons, tmp_path):
+    words = (f"data.root={icons}", f"paths.runs_dir={tmp_path / 'runs'}", "trainer=cpu")
+    said = negprompt("extract", *words, "--multirun", "trainer.devices=1,2")
     one_message(said, 2, "trainer.devices=1,2", "share their processes")
 
 

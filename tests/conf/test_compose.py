@@ -11,7 +11,7 @@ import pytest
 from negprompt.backbones.embedded import EmbeddedSettings
 from negprompt.cli.arguments import parse
 from negprompt.cli.build import build_request
-from negprompt.cli.compose import compositions, plain
+from negprompt.cli.compose import compositions, members, plain
 from negprompt.cli.main import COMMANDS
 from negprompt.cli.paths import conf_dir
 
@@ -20,6 +20,7 @@ GROUPS = {
     folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in CONF.iterdir() if folder.is_dir()
 }
 OPTIONS = [f"{group}={option}" for group, options in GROUPS.items() for option in options]
+OF_A_SWEEP = ("sweep", "launcher")
 OPEN = {"backbone=open_clip": ("backbone.model_name=ViT-B-32", "backbone.pretrained=openai")}
 EMBEDDED = ("tiny_rn", "tiny_lit", "tiny_vit")
 BACKBONES = (
@@ -58,7 +59,8 @@ def stage_1(wanted):
     "option", [option for option in OPTIONS if not option.startswith(("preset=", "hydra=", "search_space="))]
 )
 def test_every_yaml_composes_and_builds_its_settings(option):
-    wanted = request(option, *OPEN.get(option, ()))
+    flags = ("--multirun",) if option.startswith(OF_A_SWEEP) else ()
+    wanted = build_request(plain(compositions("train", parse([*flags, option, *OPEN.get(option, ())]))[0]))
     group, _, name = option.partition("=")
     if group in ("backbone", "data", "ood", "method", "logger"):
         assert getattr(wanted, group).name == name
@@ -73,6 +75,8 @@ def test_the_promised_names_are_there():
     assert set(GROUPS["score"]) >= {"mcm", "msp", "max_logit", "energy", "negprompt"}
     assert set(GROUPS["trainer"]) >= {"auto", "cpu", "gpu_bf16", "gpu_fp16"}
     assert set(GROUPS["logger"]) >= {"csv", "wandb", "none"}
+    assert set(GROUPS["launcher"]) == {"local", "joblib", "submitit_local", "slurm"}
+    assert set(GROUPS["sweep"]) >= {"backbones", "num_negatives", "num_shots", "seeds"}
 
 
 def test_every_command_with_settings_has_its_yaml():
@@ -177,6 +181,43 @@ def test_presets_are_for_embedded_backbones_alone():
     assert (paper.num_context_tokens, paper.positive.optimizer.lr, paper.optimizer.epochs) == (16, 0.002, 10)
     assert (paper.npd_weight, paper.nnd_weight) == (0.1, 0.05)
     assert embedded.positive != paper.positive
+
+
+def test_the_first_stage_alone_is_the_run_that_both_stages_make():
+    for overrides in (
+        ("backbone=tiny_vit",),
+        ("method=negprompt_paper", "method.positive.optimizer.lr=1", "score=[mcm]"),
+    ):
+        assert folder_name(request(*overrides, "stage=first")) == folder_name(stage_1(request(*overrides)))
+
+
+# --- sweeps --------------------------------------------------------------------------------------------------------
+
+
+def product(*words):
+    return [member.overrides for member in members("train", parse(["--multirun", *words]))]
+
+
+def test_a_sweep_by_name_is_its_list_and_several_are_their_product():
+    assert product("sweep=seeds") == [(f"seed={seed}", "sweep=seeds") for seed in (1, 2, 3)]
+    both = product("sweep=[seeds,num_negatives]", "method=negprompt_paper")
+    assert len(both) == 15
+    assert both[1] == ("seed=1", "method.num_negatives=2", "sweep=[seeds,num_negatives]", "method=negprompt_paper")
+
+
+def test_what_is_typed_wins_over_a_sweep_by_name():
+    assert product("sweep=seeds", "seed=7") == [("seed=7", "sweep=seeds")]
+    assert [one[0] for one in product("sweep=seeds", "seed=4,5")] == ["seed=4", "seed=5"]
+
+
+def test_a_setting_that_some_members_lack_can_be_swept_with_them():
+    assert (
+        len(product("backbone=open_clip", "backbone.model_name=ViT-B-32,ViT-B-16", "backbone.pretrained=openai")) == 2
+    )
+
+
+def test_how_a_run_is_launched_is_no_part_of_it():
+    assert not {"launcher", "sweep", "stage"} & set(request().config)
 
 
 # --- own yaml ------------------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ from negprompt.training.trainer import TrainerSettings
 Kind = TypeVar("Kind", bound=Settings)
 _TARGET = "_target_"
 _SCORES = ("score", "stage_score")
+_LAUNCHING = ("launcher",)
+"""Nodes that say how runs are started, not what they are."""
 GROUPS = ("backbone", "data", "ood", "method", *_SCORES, "features", "trainer", "logger", "paths")
 
 
@@ -48,6 +50,7 @@ class Top(Settings):
     resume: Literal["auto", "never"]
     text_path: TextPath
     text_chunk: TextChunk
+    stage: Literal["all", "first"] = "all"
 
 
 def build_request(config: Mapping[str, Any]) -> Request:
@@ -57,7 +60,7 @@ def build_request(config: Mapping[str, Any]) -> Request:
         ConfigError: names the setting, its value and what is allowed.
     """
     for key in config:
-        if key not in (*Top.model_fields, *GROUPS):
+        if key not in (*Top.model_fields, *GROUPS, *_LAUNCHING):
             msg = f"unknown setting {key!r}; {nearest(key, (*Top.model_fields, *GROUPS))}."
             raise ConfigError(msg)
     lacking = [key for key in GROUPS if key not in config and key not in _SCORES]
@@ -68,7 +71,7 @@ def build_request(config: Mapping[str, Any]) -> Request:
     paths = settings(Paths, config["paths"], "paths")
     scores, cut = _scores(config.get("score", {}))
     stage_scores, _ = _scores(config.get("stage_score", {}))
-    return Request(
+    request = Request(
         seed=top.seed,
         backbone=target(BackboneSettings, config["backbone"], "backbone"),  # type: ignore[type-abstract]
         data=target(IDSets, config["data"], "data"),  # type: ignore[type-abstract]
@@ -84,8 +87,17 @@ def build_request(config: Mapping[str, Any]) -> Request:
         cut_scores=cut,
         resume=top.resume,
         command=" ".join(sys.argv),
-        config=dict(config),
+        config={key: value for key, value in config.items() if key not in (*_LAUNCHING, "stage")},
     )
+    return request if top.stage == "all" else _first_stage(request)
+
+
+def _first_stage(request: Request) -> Request:
+    first = request.first_stage()
+    if first is None:
+        msg = f"stage=first: method={request.method.name} makes no stage 1 here; leave stage out."
+        raise ConfigError(msg)
+    return first
 
 
 def settings(cls: type[Kind], node: Mapping[str, Any], prefix: str) -> Kind:

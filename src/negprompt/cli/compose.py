@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -16,9 +16,24 @@ from negprompt.cli.arguments import Arguments
 from negprompt.cli.paths import conf_dir, options
 from negprompt.errors import ConfigError, nearest
 
+_OF_A_SWEEP = ("sweep", "launcher")
+"""Groups that say what a sweep goes over and how, and nothing about a run."""
+
+
+class Composed(NamedTuple):
+    """One run that a command line asks for: its own overrides, and the configuration they make."""
+
+    overrides: tuple[str, ...]
+    config: DictConfig
+
 
 def compositions(name: str, arguments: Arguments) -> list[DictConfig]:
-    """Configurations of all runs that the arguments ask for.
+    """Configurations of all runs that the arguments ask for; errors as in `members`."""
+    return [member.config for member in members(name, arguments)]
+
+
+def members(name: str, arguments: Arguments) -> list[Composed]:
+    """All runs that the arguments ask for: the product of their lists and of those that `hydra.sweeper.params` brings.
 
     Raises:
         ConfigError: an override that cannot be read, or a list of values without --multirun.
@@ -27,8 +42,16 @@ def compositions(name: str, arguments: Arguments) -> list[DictConfig]:
     folder = arguments.flags.get("--config-dir")
     search_path = [f"hydra.searchpath=[file://{folder}]"] if folder else []
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
-        choices = [_values(text, arguments.multirun) for text in arguments.overrides]
-        return [hydra.compose(name, [*search_path, *member]) for member in itertools.product(*choices)]
+        choices = {_parsed(text).get_key_element(): _values(text, arguments) for text in arguments.overrides}
+        if arguments.multirun:
+            one = [values[0] for values in choices.values()]
+            params = hydra.compose(name, [*search_path, *one], return_hydra_config=True).hydra.sweeper.params or {}
+            listed = {key: _values(f"{key}={values}", arguments) for key, values in params.items()}
+            choices = listed | choices  # in this order, and what is typed wins, as Hydra's own sweeper has it
+        return [
+            Composed(member, hydra.compose(name, [*search_path, *member]))
+            for member in itertools.product(*choices.values())
+        ]
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -42,18 +65,29 @@ def swept(overrides: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(one.get_key_element() for text in overrides if (one := _parsed(text)).is_sweep_override())
 
 
-def _values(text: str, sweeping: bool) -> list[str]:
+def _values(text: str, arguments: Arguments) -> list[str]:
     """One override for each value that `text` lists."""
     override = _parsed(text)
     _refuse_bad_choice(override, text)
+    key, _, value = text.partition("=")
+    if not arguments.multirun and not arguments.only_shows and _only_sweeps(override):
+        msg = f"{text}: is for a sweep, and without --multirun there is one run here: add --multirun, or leave it out."
+        raise ConfigError(msg)
     if not override.is_sweep_override():
         return [text]
-    key, _, value = text.partition("=")
-    if not sweeping:
+    if not arguments.multirun:
         a_list = "" if options(key) else f"; one list as a value is written {key}=[{value}]"
         msg = f"{text}: several values at once need --multirun{a_list}."
         raise ConfigError(msg)
+    if key in _OF_A_SWEEP:
+        msg = f"{text}: a sweep has one {key}; choose one of them."
+        raise ConfigError(msg)
     return [f"{override.get_key_element()}={one}" for one in override.sweep_string_iterator()]
+
+
+def _only_sweeps(override: Override) -> bool:
+    """Whether an override says nothing about a single run."""
+    return override.key_or_group in _OF_A_SWEEP and override.value() not in ("local", "none")
 
 
 def _parsed(text: str) -> Override:

@@ -10,10 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
 from negprompt import stopping
 from negprompt.errors import ConfigError
 
@@ -44,6 +40,11 @@ def start(processes: int, name: str, words: Sequence[str]) -> int:
         name: of the command.
         words: what follows it.
     """
+    # Here, since they take a second to import and most runs have one process.
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # our own message says what failed
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     config = LaunchConfig(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from negprompt import stopping
-from negprompt.cli import completion, stop
+from negprompt.cli import completion, parent, stop
 from negprompt.cli.paths import data_set_named, entry_named
 from negprompt.errors import nearest
 
@@ -88,6 +88,7 @@ def main() -> None:
         name, command = f"{name} {part}", command.parts[part]
     words = command.named(words)
     stopping.listen()
+    parent.follow()
     # Idle threads wait for some microseconds, then sleep: spinning for long takes the cores from other processes, and
     # sleeping at once makes the small steps of a training take twice the time (experiments/benchmarks/waiting.py).
     if "OMP_WAIT_POLICY" not in os.environ:

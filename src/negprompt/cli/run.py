@@ -7,25 +7,22 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from negprompt.cli import launch, stop
 from negprompt.cli.arguments import Arguments, parse
-from negprompt.cli.compose import compositions, plain, swept
+from negprompt.cli.compose import members, plain, swept
 from negprompt.cli.explain import explain
-from negprompt.cli.paths import conf_dir
+from negprompt.cli.under_hydra import FULL_ERROR, run_hydra
 from negprompt.errors import ConfigError, PromptMismatchError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
-_FULL_ERROR = "HYDRA_FULL_ERROR"
 Job = Callable[[dict[str, Any]], None]
 
 
@@ -41,23 +38,27 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
 
     Args:
         name: of the command; its yaml in `conf/` has the same, with _ between two words.
-        module: offers `check(config)` and `job(config)`, both of plain dictionaries.
+        module: offers `check(config)` and `job(config)`, both of plain dictionaries, and perhaps
+            `sweep(arguments, composed)` for --multirun, which returns the exit code.
         words: Hydra overrides and flags.
 
     Returns:
         Exit code: 0, 1 a run failed, 2 the settings were refused, 130 Ctrl-C, 143 terminated.
     """
-    wants_traceback = os.environ.get(_FULL_ERROR) == "1"
+    wants_traceback = os.environ.get(FULL_ERROR) == "1"
     try:
         command = importlib.import_module(module)
         _quiet()
         arguments = parse(words)
-        members = compositions(_yaml(name), arguments) if "--help" not in arguments.flags else []
+        composed = members(_yaml(name), arguments) if "--help" not in arguments.flags else []
         if not arguments.only_shows:
-            for member in members:
-                command.check(plain(member))
-            alone = getattr(command, "STARTS_RUNS", False)
-            if not alone and (processes := launch.needed([plain(member) for member in members])) > 1:
+            if arguments.multirun and hasattr(command, "sweep"):
+                return int(command.sweep(arguments, composed))
+            configs = [plain(one.config) for one in composed]
+            for config in configs:
+                command.check(config)
+            starts_runs = getattr(command, "STARTS_RUNS", False)
+            if not starts_runs and (processes := launch.needed(configs)) > 1:
                 return launch.start(processes, name, words)
         failures = _run(name, command.job, arguments, wants_traceback)
     except KeyboardInterrupt:
@@ -67,7 +68,7 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
             raise
         _say(name, explain(error))
         return EXIT_USAGE
-    return _verdict(name, failures, len(members))
+    return _verdict(name, failures, len(composed))
 
 
 def _run(name: str, job: Job, arguments: Arguments, wants_traceback: bool) -> list[Failure]:
@@ -90,9 +91,7 @@ def _run(name: str, job: Job, arguments: Arguments, wants_traceback: bool) -> li
             if launch.is_one_of_several():  # the others would wait for this one
                 raise SystemExit(_verdict(name, failures, 1)) from error
 
-    sys.argv = [f"negprompt {name}", *arguments.for_hydra]
-    with _errors_reach_us():
-        hydra.main(config_path=str(conf_dir()), config_name=_yaml(name), version_base="1.3")(task)()
+    run_hydra(f"negprompt {name}", arguments.for_hydra, _yaml(name), task)
     return failures
 
 
@@ -110,23 +109,6 @@ def _verdict(name: str, failures: Sequence[Failure], members: int) -> int:
         refused = isinstance(failures[0].error, ConfigError | PromptMismatchError)
         return EXIT_USAGE if refused else EXIT_FAILED
     return 0
-
-
-@contextmanager
-def _errors_reach_us() -> Iterator[None]:
-    """Hydra prints errors in its own way and exits, unless it is told to let them through."""
-    before = os.environ.get(_FULL_ERROR)
-    os.environ[_FULL_ERROR] = "1"
-    try:
-        yield
-    except SystemExit as done:  # after --help
-        if done.code:
-            raise
-    finally:
-        if before is None:
-            del os.environ[_FULL_ERROR]
-        else:
-            os.environ[_FULL_ERROR] = before
 
 
 def _quiet() -> None:

@@ -67,23 +67,32 @@ def check(bundle: PromptBundle, backbone: FrozenBackbone) -> None:
     Raises:
         PromptMismatchError: another backbone, other weights or another token width.
     """
-    learned_on = bundle.metadata["backbone"]
-    if learned_on != backbone.name:
-        msg = (
-            f"These prompts were learned on {learned_on}, this run uses {backbone.name}: "
-            f"set backbone={learned_on} or train stage 1 again (leave method.positive_prompts out)."
-        )
-        raise PromptMismatchError(msg)
-    if bundle.metadata["weights_sha256"] != backbone.weights_sha256():
-        msg = (
-            f"These prompts were learned on other weights of {learned_on} (sha256 "
-            f"{bundle.metadata['weights_sha256'][:12]}..., here {backbone.weights_sha256()[:12]}...): "
-            "use those weights or train stage 1 again."
-        )
-        raise PromptMismatchError(msg)
+    check_weights(bundle, backbone.name, backbone.weights_sha256())
     width = backbone.embed_tokens(torch.zeros(1, dtype=torch.long, device=next(backbone.parameters()).device)).shape[-1]
     if bundle.positive.shape[-1] != width:
         msg = f"These prompts are {bundle.positive.shape[-1]} wide, {backbone.name} needs {width}."
+        raise PromptMismatchError(msg)
+
+
+def check_weights(bundle: PromptBundle, backbone: str, weights_sha256: str) -> None:
+    """The part of `check` that needs no loaded backbone.
+
+    Raises:
+        PromptMismatchError: another backbone, or other weights.
+    """
+    learned_on = bundle.metadata["backbone"]
+    if learned_on != backbone:
+        msg = (
+            f"These prompts were learned on {learned_on}, this run uses {backbone}: "
+            f"set backbone={learned_on} or train stage 1 again (leave method.positive_prompts out)."
+        )
+        raise PromptMismatchError(msg)
+    if bundle.metadata["weights_sha256"] != weights_sha256:
+        msg = (
+            f"These prompts were learned on other weights of {learned_on} (sha256 "
+            f"{bundle.metadata['weights_sha256'][:12]}..., here {weights_sha256[:12]}...): "
+            "use those weights or train stage 1 again."
+        )
         raise PromptMismatchError(msg)
 
 
