@@ -41,7 +41,8 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
 
     Args:
         name: of the command; its yaml in `conf/` has the same, with _ between two words.
-        module: offers `check(config)` and `job(config)`, both of plain dictionaries.
+        module: offers `check(config)` and `job(config)`, both of plain dictionaries; with `ALONE`, one process is
+            enough whatever `trainer.devices` says.
         words: Hydra overrides and flags.
 
     Returns:
@@ -56,7 +57,8 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         if not arguments.only_shows:
             for member in members:
                 command.check(plain(member))
-            if (processes := launch.needed([plain(member) for member in members])) > 1:
+            alone = getattr(command, "ALONE", False)
+            if not alone and (processes := launch.needed([plain(member) for member in members])) > 1:
                 return launch.start(processes, name, words)
         failures = _run(name, command.job, arguments, wants_traceback)
     except KeyboardInterrupt:
