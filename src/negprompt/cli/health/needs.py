@@ -154,7 +154,7 @@ def _time(request: Request, stages: list[Stage], shape: Shape) -> Finding:
     for stage in stages:
         tokens = _shared_tokens(stage) if shared and not stage.method.class_specific else _tokens(stage)
         seconds += stage.steps * (_OVERHEAD_S + _BACKWARD * 2 * layer * tokens / rate)
-    text = f"about {_duration(seconds)} for the training steps, as busy as this machine is now (order of magnitude); pictures come on top"
+    text = f"about {_duration(seconds)} for the training steps, as busy as this machine is now (order of magnitude)"
     return Finding("time", "note", text)
 
 
