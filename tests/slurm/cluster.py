@@ -126,7 +126,7 @@ class Cluster:
         """End all jobs and daemons of the folder at once; harmless where none run."""
 
         def gone() -> bool:
-            running = list(self._processes())
+            running = self.processes()
             for pid in running:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -172,16 +172,24 @@ class Cluster:
         ]
         return "".join(ends)
 
-    def _processes(self) -> Iterator[int]:
-        """Processes of this cluster: daemons by their mark, jobs by the configuration that Slurm hands them."""
+    def processes(self, words: str = "") -> list[int]:
+        """Processes of this cluster: daemons by their mark, jobs by the configuration that Slurm hands them.
+
+        Args:
+            words: only those with this in their command line.
+        """
+        return list(self._processes(words))
+
+    def _processes(self, words: str) -> Iterator[int]:
         daemon, of_here = f"{MARK}={self.folder}", f"SLURM_CONF={self.environment['SLURM_CONF']}"
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 environment = (entry / "environ").read_text(errors="replace").split("\0")
+                command = (entry / "cmdline").read_text(errors="replace").replace("\0", " ")
             except OSError:  # ended, or somebody else's
                 continue
             is_job = of_here in environment and any(word.startswith("SLURM_JOB_ID=") for word in environment)
-            if (daemon in environment or is_job) and int(entry.name) != os.getpid():
+            if (daemon in environment or is_job) and words in command and int(entry.name) != os.getpid():
                 yield int(entry.name)
 
 
@@ -197,10 +205,10 @@ def _free_port() -> int:
 
 
 def main() -> None:
-    """`cluster.py up|down FOLDER`."""
+    """`cluster.py up|down FOLDER`, or `check` whether the programs are here."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("up", "down"))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("action", choices=("up", "down", "check"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("/tmp/negprompt-slurm"))
     parser.add_argument("--no-forward", action="store_true", help="preempt without the signal of --signal")
     arguments = parser.parse_args()
     cluster = Cluster(arguments.folder)
@@ -209,6 +217,8 @@ def main() -> None:
         return
     if lacking := missing():
         sys.exit(f"cluster.py: {', '.join(lacking)} not found. On Debian: {INSTALL}")
+    if arguments.action == "check":
+        return
     cluster.up(forwards_signal=not arguments.no_forward)
     print(f"export SLURM_CONF={cluster.environment['SLURM_CONF']}")  # noqa: T201 -- a script
 
