@@ -18,6 +18,7 @@ from negprompt.data.base import num_train_classes
 from negprompt.errors import NegPromptError
 from negprompt.methods.base import MethodSettings
 from negprompt.request import Request
+from negprompt.training.sampler import EpochBatchSampler
 
 _NAME_TOKENS = 6
 """A class name and the start and end of its prompt, on average: ImageNet's names have 3.3 tokens."""
@@ -104,7 +105,7 @@ def _stages(request: Request, counted: Counts) -> Iterator[Stage]:
     """Stage 1, where it is not given, then the method's own."""
     for method in (request.method.positive_stage(), request.method):
         if method is not None and method.optimizer is not None:
-            batches = -(-counted.train // method.optimizer.batch_size)
+            batches = len(EpochBatchSampler(counted.train, method.optimizer.batch_size, request.seed, lambda: 0))
             contexts = max(1, getattr(method, "num_negatives", 1))
             steps = method.optimizer.num_epochs(batches) * batches
             yield Stage(method, contexts, contexts * counted.train_classes, steps)
