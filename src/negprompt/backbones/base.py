@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from negprompt.backbones.chunks import TextChunk
 from negprompt.backbones.text import TextPath, TextTower
+from negprompt.backbones.weights import Shape, Weights
 from negprompt.errors import BackboneError
 from negprompt.settings import Settings
 from negprompt.types import ImageSpec
@@ -113,3 +115,20 @@ class BackboneSettings(Settings, abc.ABC):
         Raises:
             BackboneError: unknown model, or weights that are not at hand or do not fit.
         """
+
+    def weights(self) -> Weights | None:
+        """Where the weights are, without loading or fetching them; None where they come with the package."""
+        return None
+
+    def fetch(self, folder: Path) -> Path | None:  # noqa: ARG002 -- for those that are fetched
+        """Bring the weights into a folder, so that `paths.weights_dir` finds them; None where nothing is to be fetched.
+
+        Raises:
+            BackboneError: there is no network, or what came is not the weights.
+            RunError: the folder cannot be written.
+        """
+        return None
+
+    def shape(self) -> Shape | None:
+        """Sizes, told without the weights; None where they are not known."""
+        return None

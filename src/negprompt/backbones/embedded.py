@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from negprompt.backbones.base import BackboneSettings
-from negprompt.backbones.openclip import OpenClipBackbone, from_config
+from negprompt.backbones.openclip import OpenClipBackbone, from_config, shape_of
+from negprompt.backbones.weights import Shape
 from negprompt.errors import BackboneError, nearest
 from negprompt.types import ImageSpec
 
@@ -29,6 +30,12 @@ class EmbeddedSettings(BackboneSettings):
             known = [path.parent.name for path in _RESOURCES.glob(f"*/{_CONFIG}")]
             msg = f"backbone.name={self.name!r} is no embedded backbone; {nearest(self.name, known)}."
             raise BackboneError(msg)
+
+    def shape(self) -> Shape | None:
+        """Of the model that the package's configuration describes."""
+        self.check()
+        config = json.loads((_RESOURCES / self.name / _CONFIG).read_text())
+        return shape_of(lambda: from_config(config["model_cfg"], None))
 
     def build(self) -> OpenClipBackbone:
         """Load configuration and weights from the package."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import logging
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import open_clip
+import torch
+from huggingface_hub import try_to_load_from_cache
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -17,12 +22,15 @@ from negprompt.backbones.chunks import TextChunk
 from negprompt.backbones.local import image_and_local_features
 from negprompt.backbones.openclip_text import not_causal, text_module, text_tower
 from negprompt.backbones.text import TextPath, TextTower
+from negprompt.backbones.weights import Shape, Weights, bring, reached
 from negprompt.errors import BackboneError, nearest
 from negprompt.types import ImageSpec
 
 log = logging.getLogger(__name__)
 
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OpenClipBackbone(FrozenBackbone):
@@ -127,6 +135,35 @@ class OpenClipSettings(BackboneSettings):
         tag = f"{self.model_name}/{self.pretrained}"
         return OpenClipBackbone(model, self.name, tag, spec, self.text_path, self.text_chunk)
 
+    def weights(self) -> Weights:
+        """A file of this machine: named by the settings, in `weights_dir`, or where open_clip keeps its downloads."""
+        local = self._local_weights()
+        source = open_clip.get_pretrained_cfg(self.model_name, self.pretrained)
+        return Weights(Path(local) if local else _downloaded(source), _page(source))
+
+    def fetch(self, folder: Path) -> Path:
+        """Bring the weights into a folder, or find them there: checked by loading them, never half."""
+        self.check()
+        here = self.model_copy(update={"weights_dir": str(folder)})
+        load = functools.partial(_create, self.model_name, missing=here._missing_weights)
+        if (local := here._local_weights()) is not None:
+            load(local)
+            return Path(local)
+        source = open_clip.get_pretrained_cfg(self.model_name, self.pretrained)
+
+        def download(staging: Path) -> Path:
+            try:
+                reached(_page(source))
+                return Path(open_clip.download_pretrained(source, cache_dir=str(staging)))
+            except Exception as error:  # from anything between here and the publisher
+                raise here._not_fetched(error) from error
+
+        return bring(f"{self.model_name}--{self.pretrained}", folder, download, lambda file: load(str(file)))
+
+    def shape(self) -> Shape | None:
+        """Of the model that open_clip knows by this name."""
+        return shape_of(lambda: open_clip.create_model(self.model_name, device="meta"))
+
     def _local_weights(self) -> str | None:
         """Path of the weights on this machine, None to let open_clip fetch the tag."""
         if self.pretrained.endswith(_WEIGHT_ENDINGS):
@@ -150,20 +187,70 @@ class OpenClipSettings(BackboneSettings):
         return next((str(file) for file in candidates if file.is_file()), None)
 
     def _missing_weights(self, reason: Exception) -> BackboneError:
-        source = open_clip.get_pretrained_cfg(self.model_name, self.pretrained)
-        where = source.get("hf_hub") or source.get("url") or "its publisher"
-        target = f"{self.model_name}--{self.pretrained}.safetensors"
         return BackboneError(
             f"The weights {self.pretrained!r} of {self.model_name} are not on this machine and could not be fetched "
-            f"({reason.__class__.__name__}). Where there is a network, get them from {where!r}; then put the file at "
-            f"{Path(self.weights_dir or '<paths.weights_dir>') / target}, or set backbone.pretrained=<its path>."
+            f"({reason.__class__.__name__}). {self._by_hand()}"
+        )
+
+    def _not_fetched(self, reason: Exception) -> BackboneError:
+        if isinstance(reason, OSError) and reason.errno in _NO_ROOM:
+            return BackboneError(
+                f"There is no room in {self.weights_dir}: free some, or set another paths.weights_dir."
+            )
+        cause = str(getattr(reason, "reason", reason)).partition("\n")[0]
+        return BackboneError(
+            f"The weights {self.pretrained!r} of {self.model_name} could not be fetched "
+            f"({type(reason).__name__}: {cause}). {self._by_hand()}"
+        )
+
+    def _by_hand(self) -> str:
+        source = open_clip.get_pretrained_cfg(self.model_name, self.pretrained)
+        target = Path(self.weights_dir or "<paths.weights_dir>") / f"{self.model_name}--{self.pretrained}.safetensors"
+        files = f"{' or '.join(_HUB_FILES)} of " if source.get("hf_hub") else ""
+        return (
+            f"Where there is a network, get {files}{_page(source) or 'its publisher'!r}; then put the file at "
+            f"{target} (with its own ending), or set backbone.pretrained=<its path>."
         )
 
 
-def from_config(model_cfg: dict[str, Any], state: dict[str, Tensor]) -> nn.Module:
-    """Build an open_clip model from its configuration and load a full state dict, strictly."""
+def _page(source: Mapping[str, Any]) -> str:
+    """Address of a tag's weights."""
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    return f"{hub}/{source['hf_hub'].rstrip('/')}" if source.get("hf_hub") else str(source.get("url", ""))
+
+
+def _downloaded(source: Mapping[str, Any]) -> Path | None:
+    """What open_clip has downloaded before, None where it has not."""
+    if not source.get("hf_hub"):
+        file = Path("~/.cache/clip").expanduser() / Path(source.get("url", "")).name
+        return file if file.is_file() else None
+    repository, _, named = source["hf_hub"].rpartition("/")
+    found = (try_to_load_from_cache(repository, name) for name in ([named] if named else _HUB_FILES))
+    return next((Path(file) for file in found if isinstance(file, str)), None)
+
+
+def shape_of(build: Callable[[], nn.Module]) -> Shape | None:
+    """Sizes of a model that is built without memory for its weights; None where its text tower is of another kind."""
+    logging.disable(logging.WARNING)  # open_clip warns that the weights are random
+    try:
+        with torch.device("meta"):
+            model = build()
+        text = text_module(model, "")
+    except BackboneError:
+        return None
+    finally:
+        logging.disable(logging.NOTSET)
+    width = text.token_embedding.weight.shape[1]
+    feature_width: int = model.visual.output_dim  # type: ignore[union-attr, assignment]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Shape(parameters, feature_width, int(width), len(text.transformer.resblocks))
+
+
+def from_config(model_cfg: dict[str, Any], state: dict[str, Tensor] | None) -> nn.Module:
+    """Build an open_clip model from its configuration and load a full state dict, strictly, where one is given."""
     model: nn.Module = open_clip.CLIP(**model_cfg)
-    model.load_state_dict(state, strict=True)
+    if state is not None:
+        model.load_state_dict(state, strict=True)
     return model
 
 

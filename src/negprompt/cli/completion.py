@@ -68,7 +68,7 @@ def _words(command: str, parts: Sequence[str]) -> list[str]:
         return list(dict.fromkeys([*parts, *(word for part in parts for word in _words(f"{command}_{part}", ()))]))
     if command == "completion":
         return list(SHELLS)
-    top = _yaml(command)
+    top = _whole(command)
     groups = [group for entry in top["defaults"] if isinstance(entry, dict) for group in entry if options(group)]
     words = [f"{group}={option}" for group in groups for option in options(group)]
     for group in groups:
@@ -80,6 +80,16 @@ def _words(command: str, parts: Sequence[str]) -> list[str]:
         if isinstance(node, dict) and key not in _NOT_TYPED:
             words += [f"{key}.{name}=" for name in node]
     return [*words, *(f"{key}=" for key, value in top.items() if _typed(key, value)), "--cfg", "--help", "--multirun"]
+
+
+def _whole(name: str) -> dict[str, Any]:
+    """A command's yaml with that of the command it builds on."""
+    top = _yaml(name)
+    for entry in top["defaults"]:
+        if isinstance(entry, str) and entry != "_self_":
+            below = _whole(entry)
+            top = {**below, **top, "defaults": [*below["defaults"], *top["defaults"]]}
+    return top
 
 
 def _typed(key: str, value: object) -> bool:

@@ -57,6 +57,16 @@ COMMANDS = {
         },
     ),
     "report": Command("negprompt.cli.report", "run folders to tables and figures", "negprompt report runs=runs/icons"),
+    "fetch": Command(
+        "negprompt.cli.fetch",
+        "bring weights, for machines without a network",
+        "negprompt fetch backbone=vit_b16_openai",
+    ),
+    "doctor": Command(
+        "negprompt.cli.doctor",
+        "what this machine, its cluster and a run need",
+        "negprompt doctor backbone=vit_b16_openai",
+    ),
     "completion": Command(
         "negprompt.cli.completion", "completion script of bash, zsh or fish", 'eval "$(negprompt completion bash)"'
     ),

@@ -39,7 +39,8 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
     Args:
         name: of the command; its yaml in `conf/` has the same, with _ between two words.
         module: offers `check(config)` and `job(config)`, both of plain dictionaries, and perhaps
-            `sweep(arguments, composed)` for --multirun, which returns the exit code.
+            `sweep(arguments, composed)` for --multirun, which returns the exit code; with `ALONE`, one process is
+            enough whatever `trainer.devices` says.
         words: Hydra overrides and flags.
 
     Returns:
@@ -57,8 +58,8 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
             configs = [plain(one.config) for one in composed]
             for config in configs:
                 command.check(config)
-            starts_runs = getattr(command, "STARTS_RUNS", False)
-            if not starts_runs and (processes := launch.needed(configs)) > 1:
+            alone = getattr(command, "ALONE", False)
+            if not alone and (processes := launch.needed(configs)) > 1:
                 return launch.start(processes, name, words)
         failures = _run(name, command.job, arguments, wants_traceback)
     except KeyboardInterrupt:

@@ -30,7 +30,7 @@ from negprompt.settings import Settings
 if TYPE_CHECKING:
     from negprompt.search.study import Study
 
-STARTS_RUNS = True
+ALONE = True
 """Its runs start the processes that trainer.devices asks for; the search itself is one."""
 
 _DATA = "data=icons_val"  # what conf/search.yaml chooses in place of train's
