@@ -18,7 +18,7 @@ from negprompt.backbones.weights import reached
 from negprompt.cli.build import Paths
 from negprompt.cli.health.finding import Finding
 from negprompt.runs.provenance import PACKAGES
-from negprompt.tracking.wandb import LoggerSettings
+from negprompt.tracking.settings import LoggerSettings
 
 _MORE_PACKAGES = ("wandb", "submitit", "hydra-submitit-launcher", "hydra-joblib-launcher")
 _WANDB = "https://api.wandb.ai"
