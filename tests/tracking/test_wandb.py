@@ -186,3 +186,17 @@ def test_a_roc_curve_has_few_points_and_the_area_of_all(folder):
     assert (xs[0], ys[0], xs[-1], ys[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(ys, xs) == pytest.approx(pairs.mean(), abs=0.005)
     assert [sum(shares) for shares in charts.histogram_lines(arrays, "mcm").ys] == pytest.approx([100, 100])
+
+
+def test_an_unknown_mode_ends_no_run(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    with tracked(LoggerSettings(name="wandb"), tmp_path, {}) as tracker:
+        assert tracker is None
+    assert "WANDB_MODE=ofline is none of" in caplog.text
+
+
+def test_a_damaged_identity_ends_no_run(tmp_path):
+    (tmp_path / "wandb.json").write_text("{")
+    with tracked(LoggerSettings(name="wandb", mode="offline"), tmp_path, {}) as tracker:
+        assert tracker is not None
+    assert json.loads((tmp_path / "wandb.json").read_text())["id"]

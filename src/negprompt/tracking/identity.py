@@ -28,9 +28,14 @@ def new_identity(settings: LoggerSettings, folder: Path) -> dict[str, Any]:
 
 
 def read_identity(folder: Path) -> dict[str, Any] | None:
-    """Content of a run folder's wandb.json, None where there is none."""
-    path = folder / IDENTITY
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """Content of a run folder's wandb.json, None where there is none that can be read."""
+    try:
+        identity = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return (
+        identity if isinstance(identity, dict) and {"id", "project", "entity", "finished"} <= identity.keys() else None
+    )
 
 
 def write_identity(folder: Path, identity: Mapping[str, Any]) -> None:

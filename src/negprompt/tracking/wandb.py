@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from negprompt.errors import RunError
 from negprompt.tracking import charts
 from negprompt.tracking.identity import new_identity, read_identity, write_identity
 from negprompt.tracking.journal import mend, whole_records
@@ -53,6 +54,7 @@ class Tracker:
         self._run = run
         self._offline = offline
         self._next_step = next_step
+        self._last_row = -1
         self._given_up = False
         self._complete = bool(identity["finished"])
 
@@ -63,7 +65,7 @@ class Tracker:
             rows: all rows of the curve so far, each with its optimiser step under "step".
         """
         for row in rows:
-            step = int(row["step"])
+            self._last_row = step = int(row["step"])
             if step >= self._next_step:
                 self._try(partial(self._run.log, dict(row), step=step, commit=True))
                 self._next_step = step + 1
@@ -81,7 +83,10 @@ class Tracker:
         artifact = None if stage1 is None else stage1.get("artifact")
         if artifact is not None and not self._offline:
             owner = [stage1[key] for key in ("entity", "project") if stage1 and stage1[key]]
-            self._try(lambda: self._run.use_artifact("/".join([*owner, f"{artifact}:latest"])))
+            try:
+                within(CALL_SECONDS, lambda: self._run.use_artifact("/".join([*owner, f"{artifact}:latest"])))
+            except Exception as error:  # noqa: BLE001 -- it may have been deleted there; the configuration names the run
+                log.info("W&B does not have the prompts of stage 1 (%s).", _first_line(error))
 
     def finished(self, metrics: Mapping[str, Any]) -> None:
         """Send metrics, tables, charts and the prompts of a finished run; nothing where that was done before.
@@ -94,16 +99,22 @@ class Tracker:
         self._try(lambda: self._send_results(metrics), CALL_SECONDS)
         self._complete = True
 
-    def close(self) -> None:
-        """End the W&B run within a time limit, and note in wandb.json whether it has everything."""
-        done = self._try(self._run.finish, FINISH_SECONDS + _GRACE) and self._complete
+    def close(self, exit_code: int = 0) -> None:
+        """End the W&B run within a time limit, and note in wandb.json whether it has everything.
+
+        Args:
+            exit_code: other than 0 where the run failed or was stopped.
+        """
+        done = self._try(partial(self._run.finish, exit_code), FINISH_SECONDS + _GRACE) and self._complete
         if self._given_up:
             _release()
-        elif done and not self._identity["finished"]:
-            self._identity |= {"finished": True}
-            write_identity(self._folder, self._identity)
-        if not self._given_up and not self._offline:
-            _mark_synced(self._folder, self._identity["id"])
+            return
+        with suppress(OSError, RunError):  # a full disk, of which the run will tell
+            if done and not self._identity["finished"]:
+                self._identity |= {"finished": True}
+                write_identity(self._folder, self._identity)
+            if not self._offline:
+                _mark_synced(self._folder, self._identity["id"])
 
     def _send_results(self, metrics: Mapping[str, Any]) -> None:
         import wandb
@@ -120,8 +131,9 @@ class Tracker:
             ):
                 xs, ys, names = lines
                 shown[f"{kind}/{score}"] = wandb.plot.line_series(xs, ys, names, title=f"{kind}: {score}", xname=x)
-        self._run.log(shown, step=self._next_step, commit=True)
-        self._next_step += 1
+        if self._last_row + 1 >= self._next_step:  # else an earlier attempt sent it and was killed after that
+            self._run.log(shown, step=self._last_row + 1, commit=True)
+            self._next_step = self._last_row + 2
         prompts = wandb.Artifact(f"prompts-{self._run.id}", "prompts", metadata=_about(metrics))
         prompts.add_file(str(self._folder / "prompts.safetensors"))
         self._run.log_artifact(prompts)
@@ -156,12 +168,14 @@ def tracked(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -
         folder: the run folder. Its wandb.json holds the W&B id, so a run that goes on has the same curve.
         config: the resolved configuration.
     """
-    tracker = _start(settings, folder, config) if settings.name == "wandb" else None
+    tracker = _started(settings, folder, config) if settings.name == "wandb" else None
+    exit_code = 1
     try:
         yield tracker
+        exit_code = 0
     finally:
         if tracker is not None:
-            tracker.close()
+            tracker.close(exit_code)
 
 
 def is_complete(settings: LoggerSettings, folder: Path) -> bool:
@@ -184,11 +198,20 @@ def sent_steps(folder: Path, run_id: str) -> list[int]:
     return steps
 
 
+def _started(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
+    """`_start`, or None: a run does not end because of its curves, not even by a file of theirs that is damaged."""
+    try:
+        return _start(settings, folder, config)
+    except Exception as error:  # noqa: BLE001 -- whatever it is
+        log.warning("W&B did not start (%s). The run goes on without it.", _first_line(error))
+        return None
+
+
 def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
     identity = read_identity(folder) or new_identity(settings, folder)
     for file in _attempts(folder, identity["id"]):
         mend(file)
-    mode = os.environ.get("WANDB_MODE") or settings.mode
+    mode = _mode(settings)
     if mode == "disabled":
         return None
     for offline in (False, True) if mode == "online" else (True,):
@@ -208,6 +231,16 @@ def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) ->
     return None
 
 
+def _mode(settings: LoggerSettings) -> str:
+    """online, offline or disabled; the environment wins, as W&B's users expect."""
+    wanted = os.environ.get("WANDB_MODE", "")
+    mode = {"run": "online", "dryrun": "offline"}.get(wanted, wanted)
+    if mode and mode not in ("online", "offline", "disabled"):
+        log.warning("WANDB_MODE=%s is none of online, offline and disabled: the run goes on without W&B.", wanted)
+        return "disabled"
+    return mode or settings.mode
+
+
 def _init(
     settings: LoggerSettings, folder: Path, identity: Mapping[str, Any], config: Mapping[str, Any], offline: bool
 ) -> wandb.Run:
@@ -224,6 +257,7 @@ def _init(
         "x_transaction_log_flush_interval": 1.0,
     }
     known = wandb.Settings.model_fields  # older versions lack some
+    wandb.setup(settings=wandb.Settings(silent=True))  # without a key it would ask a person, and wait
     return wandb.init(
         id=identity["id"],
         name=identity["id"],
