@@ -13,7 +13,8 @@ import sys
 import pytest
 
 from negprompt.errors import ConfigError, RunError
-from negprompt.runs.folder import RunFolder, atomic_write, find_run, request_hash, run_name
+from negprompt.runs.finished import find_run
+from negprompt.runs.folder import RunFolder, atomic_write, request_hash, run_name
 
 HASH = "0123456789abcdef"
 

@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from negprompt.errors import ConfigError
+from negprompt.errors import ConfigError, RunBusyError
 
 _RANK, _WORLD = "RANK", "WORLD_SIZE"
 _LOST_PEER = ("gloo", "NCCL", "Connection reset by peer")
@@ -75,5 +75,7 @@ def is_silent() -> bool:
 
 
 def follows_another(error: BaseException) -> bool:
-    """Whether an error only says that another process, which has told why, is gone."""
+    """Whether an error only says what another process tells: that it is gone, or that the run is busy."""
+    if isinstance(error, RunBusyError):
+        return is_silent()
     return is_one_of_several() and any(word in str(error) for word in _LOST_PEER)

@@ -11,6 +11,7 @@ import contextlib
 import datetime
 import errno
 import json
+import logging
 import os
 import random
 import re
@@ -30,8 +31,15 @@ HEARTBEAT_S = 15.0
 EXPIRY_S = 300.0
 """Without a sign of life for that long an owner is dead, wherever it ran."""
 
+WAIT_S = 2.0
+
 _TRIES = 200
+_CHANGED = (errno.ENOENT, errno.ESTALE, errno.EEXIST)
+"""What is said of files that somebody else has just removed; the last one by `mkdir` of the folder."""
 _NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+
+
+log = logging.getLogger(__name__)
 
 
 class Holder(NamedTuple):
@@ -138,6 +146,31 @@ def lease(folder: Path, *, heartbeat: float = HEARTBEAT_S, expiry: float = EXPIR
         held.release()
 
 
+@contextlib.contextmanager
+def lease_when_free(folder: Path, *, every: float = WAIT_S) -> Iterator[Lease]:
+    """Hold a run folder while the body runs, once whoever has it now is done, gone or dead.
+
+    Args:
+        folder: the run folder.
+        every: seconds between two looks.
+
+    Raises:
+        RunError: the place cannot be written.
+    """
+    start, minutes = time.monotonic(), 0
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                held = stack.enter_context(lease(folder))
+                break
+            except RunBusyError as busy:
+                if time.monotonic() - start >= 60 * minutes:
+                    log.info("waiting (%d min): %s", minutes, busy)
+                    minutes += 1
+            time.sleep(every)
+        yield held
+
+
 def holder(folder: Path) -> Holder | None:
     """The live process that holds a run folder, None where nobody works in it."""
     try:
@@ -156,7 +189,7 @@ def _place(folder: Path) -> Path:
 
 def _acquire(folder: Path, expiry: float) -> Lease:
     place, me = _place(folder), myself(secrets.token_hex(8), _now_here())
-    for _ in range(_TRIES):
+    for tries_left in reversed(range(_TRIES)):
         try:
             place.mkdir(parents=True, exist_ok=True)
             present = _present(place)
@@ -173,9 +206,9 @@ def _acquire(folder: Path, expiry: float) -> Lease:
                     return Lease(folder, path, me.key)
                 path.unlink(missing_ok=True)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESTALE):  # somebody has just removed what we looked at
+            if error.errno not in _CHANGED or not tries_left:
                 raise
-        time.sleep(random.uniform(0, 0.05))  # noqa: S311 -- not a secret
+        time.sleep(random.uniform(0, 0.05))
     raise RunBusyError(_busy(folder, None))
 
 
@@ -189,10 +222,9 @@ def _present(place: Path) -> _Present | None:
 
 def _numbers(place: Path) -> list[int]:
     try:
-        names = os.listdir(place)
+        return sorted(int(path.stem) for path in place.iterdir() if re.fullmatch(r"\d+\.json", path.name))
     except FileNotFoundError:
         return []
-    return sorted(int(name[:-5]) for name in names if re.fullmatch(r"\d+\.json", name))
 
 
 def _read(path: Path) -> tuple[Owner | None, float]:
