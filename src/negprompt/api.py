@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +23,11 @@ from negprompt.methods.base import PromptLearning
 from negprompt.prompts import bundle as bundles
 from negprompt.reports.figures import score_histograms
 from negprompt.request import SCHEMA, Finder, Request
+from negprompt.runs.finished import Expected, move_aside, reusable
 from negprompt.runs.folder import RunFolder
+from negprompt.runs.lease import lease, lease_when_free
 from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
-from negprompt.tracking.identity import forget
 from negprompt.tracking.wandb import Tracker, is_complete, tracked
 from negprompt.training.callbacks import Rows, from_csv, to_csv
 from negprompt.training.checkpoint import usable_checkpoint
@@ -61,16 +61,19 @@ class Clock:
             self.seconds[name] = round(time.perf_counter() - start, 3)
 
 
-def train(request: Request) -> Finished:
+def train(request: Request, *, as_stage: bool = False) -> Finished:
     """Fit every stage of the method, evaluate it, and leave a finished run folder; a finished one is reused.
 
     Args:
         request: checked settings; its hash names the folder.
+        as_stage: whether the run is made for another one, which shares it: one that somebody else makes right now is
+            waited for.
 
     Returns:
         The folder and its metrics.
 
     Raises:
+        RunBusyError: another process makes the same run right now. Nothing was written.
         NegPromptError: with a message that names the fix. The folder then holds FAILED.json, and whatever was
             computed before stays for the next attempt.
     """
@@ -79,25 +82,61 @@ def train(request: Request) -> Finished:
     bench = _workbench(request)
     given = _given_prompts(request, bench)
     folder = RunFolder(request.runs_dir / request.run_name(bench, given), writes=ranks.rank() == 0)
-    if ranks.of_rank_zero(folder.is_done) and request.resume == "auto":
-        log.info("Finished before: %s", folder.path)
-        metrics = json.loads((folder.path / "metrics.json").read_text())
-        if folder.writes:
-            _track_finished(request, folder, metrics)
-        return Finished(folder.path, metrics, reused=True)
-    folder.create()
-    if request.resume == "never" and folder.writes:
-        forget(folder.path)
-    folder.mark_started()
-    folder.write_bytes("config.yaml", yaml.safe_dump(dict(request.config), sort_keys=False).encode())
-    with log_to(folder.path / "log.txt") if folder.writes else nullcontext():
-        finished = _run(request, bench, given, folder)
-    ranks.barrier()  # nobody reads the folder before it is whole
+
+    def before() -> Finished | None:
+        return _finished_before(request, bench, folder, as_stage=as_stage)
+
+    if (finished := before()) is not None:
+        return finished
+    with _held(folder, waits=as_stage) as folder:
+        if (finished := before()) is not None:  # by whoever held the folder until now
+            return finished
+        if folder.writes and request.resume == "never":
+            _put_aside(folder.path, request.runs_dir)
+        folder.create()
+        folder.remove_unfinished_files()
+        folder.write_bytes("config.yaml", yaml.safe_dump(dict(request.config), sort_keys=False).encode())
+        with log_to(folder.path / "log.txt") if folder.writes else nullcontext():
+            finished = _run(request, bench, given, folder)
+        ranks.barrier()  # nobody reads the folder before it is whole
     return finished
 
 
+def _finished_before(request: Request, bench: Workbench, folder: RunFolder, *, as_stage: bool) -> Finished | None:
+    """The finished run that stands for a request, if there is one."""
+    if request.resume == "never" or not ranks.of_rank_zero(folder.is_done):
+        return None
+    fix = f"move {folder.path} away" if as_stage else "resume=never makes it anew and keeps the old one"
+    metrics = reusable(folder.path, Expected(bench.weights_sha256, bench.split.sha256), fix)
+    log.info("Finished before: %s", folder.path)
+    if folder.writes:
+        _track_finished(request, folder, metrics)
+    return Finished(folder.path, metrics, reused=True)
+
+
+@contextmanager
+def _held(folder: RunFolder, *, waits: bool) -> Iterator[RunFolder]:
+    """The folder while no other process may write it. Rank 0 holds it for all, and all hear why it could not."""
+    with ExitStack() as stack:
+        refusal: NegPromptError | None = None
+        if folder.writes:
+            try:
+                held = stack.enter_context(lease_when_free(folder.path) if waits else lease(folder.path))
+                folder = replace(folder, before_write=held.check)
+            except NegPromptError as error:
+                refusal = error
+        if (refusal := ranks.of_rank_zero(refusal)) is not None:
+            raise refusal
+        yield folder
+
+
+def _put_aside(path: Path, runs_dir: Path) -> None:
+    if (aside := move_aside(path, runs_dir)) is not None:
+        log.info("resume=never: the run that was in %s is now in %s", path, aside)
+
+
 def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder: RunFolder) -> Finished:
-    """All phases of one run; whatever ends it early is kept in FAILED.json."""
+    """All phases of one run; an error that ends it early is kept in FAILED.json."""
     clock = Clock()
     try:
         stage1, positive, source = _positive_prompts(request, given, bench)
@@ -114,12 +153,12 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
                 metrics = _evaluate(request, bench, bundle, folder)
             if tracker is not None:
                 tracker.finished(metrics)
-    except (KeyboardInterrupt, Exception) as error:
+        folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device)))
+        folder.mark_done()
+    except Exception as error:  # who stops a run by a signal leaves one that is unfinished, not one that failed
         with suppress(NegPromptError):  # a full disk must not hide what went wrong first
-            folder.mark_failed(request.method.name, error)
+            folder.mark_failed(request.method.name, error, request.command)
         raise
-    folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device)))
-    folder.mark_done()
     return Finished(folder.path, metrics, reused=False)
 
 
@@ -188,7 +227,7 @@ def _positive_prompts(
     stage = request.first_stage()
     if stage is None:
         return None, None, None
-    finished = train(stage)
+    finished = train(replace(stage, resume="auto"), as_stage=True)  # shared with others: made anew only by itself
     bundle = bundles.load(finished.folder)
     bundles.check(bundle, bench.backbone)
     return bundle.metadata["run"], bundle, finished.folder

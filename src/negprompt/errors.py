@@ -38,6 +38,10 @@ class RunError(NegPromptError):
     """A run folder cannot be written, read or continued."""
 
 
+class RunBusyError(NegPromptError):
+    """Another process makes the same run right now. Nothing is wrong: a command leaves with exit code 75."""
+
+
 def nearest(given: str, allowed: Iterable[str]) -> str:
     """Name the value that looks most like `given` and those allowed, for the end of an error message.
 

@@ -14,7 +14,7 @@ from command_line import results
 
 import negprompt as package
 from negprompt.cli.main import COMMANDS
-from negprompt.runs.folder import find_run
+from negprompt.runs.finished import find_run
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 

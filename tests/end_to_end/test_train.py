@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import signal
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -14,13 +17,15 @@ from helpers import QUIET, TinySettings, coop, request, scores, two_stage, write
 from negprompt import api
 from negprompt.data.base import Augmentation
 from negprompt.data.icons import IconsOOD
-from negprompt.errors import ConfigError, NegPromptError, PromptMismatchError
+from negprompt.errors import ConfigError, NegPromptError, PromptMismatchError, RunBusyError, RunError
 from negprompt.evaluation.module import PromptEvaluation
 from negprompt.features.extract import FeatureExtraction
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.coop import CoOp
 from negprompt.methods.negprompt import NegPrompt
 from negprompt.prompts import bundle as bundles
+from negprompt.reports.collect import collect
+from negprompt.runs.lease import lease
 from negprompt.training.schedule import OptimizerSettings
 from negprompt.training.trainer import TrainerSettings
 
@@ -81,6 +86,114 @@ def test_a_run_asked_never_to_resume_is_made_again_with_the_same_bytes(icons, fi
     assert not again.reused
     assert not [record for record in caplog.records if "Going on from" in record.getMessage()]
     assert results(again.folder) == results(first.folder)
+
+
+def test_a_run_made_anew_keeps_the_old_one_whole_and_shares_stage_1(icons, tmp_path, caplog):
+    first = api.train(request(icons, tmp_path))
+    stage1 = (stage1_of(first.folder) / "DONE").stat().st_mtime_ns
+    for attempt in (1, 2):
+        with caplog.at_level(logging.INFO):
+            api.train(request(icons, tmp_path, resume="never"))
+        aside = (
+            tmp_path / "_superseded" / first.folder.relative_to(tmp_path).with_name(f"{first.folder.name}-{attempt}")
+        )
+        assert results(aside) == results(first.folder)
+        assert (aside / "DONE").exists()
+        assert f"is now in {aside}" in caplog.text
+    assert (stage1_of(first.folder) / "DONE").stat().st_mtime_ns == stage1
+    assert len(collect(tmp_path)) == 2
+
+
+def test_an_unfinished_run_is_kept_too_when_it_is_made_anew(icons, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(CoOp, "loss", failing(CoOp.loss, OSError("power cut"), 5))
+        with pytest.raises(OSError, match="power cut"):
+            api.train(request(icons, tmp_path, method=coop()))
+    api.train(request(icons, tmp_path, method=coop(), resume="never"))
+    (checkpoint,) = (tmp_path / "_superseded").rglob("*.ckpt")
+    assert (checkpoint.parents[1] / "FAILED.json").exists()
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_run_that_somebody_else_makes_is_left_alone(icons, tmp_path, resume):
+    run = api.train(request(icons, tmp_path, method=coop()))
+    (run.folder / "DONE").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    with lease(run.folder), pytest.raises(RunBusyError, match="right now by process"):
+        api.train(request(icons, tmp_path, method=coop(), resume=resume))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_lost_its_folder_to_another_writes_nothing_more(icons, tmp_path, monkeypatch):
+    def lose(*_, **__):
+        (path,) = tmp_path.rglob(".*.lease/1.json")
+        path.rename(path.with_name("2.json"))
+        return steps(*_, **__)
+
+    steps = api._fit
+    monkeypatch.setattr(api, "_fit", lose)
+    with pytest.raises(RunError, match="taken over"):
+        api.train(request(icons, tmp_path, method=coop()))
+    for name in ("prompts.safetensors", "FAILED.json", "DONE"):
+        assert not list(tmp_path.rglob(name))
+
+
+def test_a_folder_that_is_removed_meanwhile_is_not_half_made_again(icons, tmp_path, monkeypatch):
+    def lose(*_, **__):
+        (path,) = tmp_path.rglob("config.yaml")
+        shutil.rmtree(path.parent)
+        raise OSError("no such file")
+
+    monkeypatch.setattr(CoOp, "loss", lose)
+    with pytest.raises(OSError, match="no such file"):
+        api.train(request(icons, tmp_path, method=coop()))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and "_features" not in path.parts]
+
+
+# --- a finished run that does not stand for the request ------------------------------------------------------------
+
+STALE = {
+    "other weights": (lambda run: set_in(run, "metrics.json", "weights_sha256", "f" * 64), "other weights.*ffffffff"),
+    "other pictures": (lambda run: set_in(run, "metrics.json", "split_sha256", "f" * 64), "other pictures.*ffffffff"),
+    "no metrics": (lambda run: (run / "metrics.json").write_text('{"a'), "metrics.json is missing or damaged"),
+    "no scores": (lambda run: (run / "scores.npz").unlink(), "scores.npz is missing"),
+    "half the scores": (lambda run: os.truncate(run / "scores.npz", 99), "scores.npz is damaged"),
+    "no prompts": (lambda run: os.truncate(run / "prompts.safetensors", 0), "prompts.safetensors is missing or empty"),
+}
+
+
+def set_in(run, name, key, value):
+    content = json.loads((run / name).read_text())
+    (run / name).write_text(json.dumps({**content, key: value}))
+
+
+@pytest.mark.parametrize(("spoil", "message"), STALE.values(), ids=STALE)
+def test_a_stale_run_is_named_and_made_anew_on_request(icons, finished, tmp_path, spoil, message):
+    runs = shutil.copytree(finished.folder.parents[3], tmp_path / "runs")
+    stage1 = stage1_of(finished.folder)
+    copy = runs / stage1.relative_to(finished.folder.parents[3])
+    spoil(copy)
+    with pytest.raises(RunError, match=rf"(?s){message}.*resume=never"):
+        api.train(request(icons, runs, method=coop()))
+    (runs / finished.folder.relative_to(finished.folder.parents[3]) / "DONE").unlink()
+    with pytest.raises(RunError, match=rf"(?s){message}.*move .* away"):  # the same run, as stage 1 of another
+        api.train(request(icons, runs))
+    assert results(api.train(request(icons, runs, method=coop(), resume="never")).folder) == results(stage1)
+
+
+def test_a_run_of_another_version_is_used_with_a_warning(icons, finished, tmp_path, caplog):
+    runs = shutil.copytree(finished.folder.parents[3], tmp_path / "runs")
+    set_in(
+        runs / finished.folder.relative_to(finished.folder.parents[3]),
+        "provenance.json",
+        "versions",
+        {"negprompt": "0.0.9"},
+    )
+    assert api.train(request(icons, runs)).reused
+    assert f"made by negprompt 0.0.9, this is {metadata.version('negprompt')}" in caplog.text
+
+
+# --- randomness ----------------------------------------------------------------------------------------------------
 
 
 def test_what_was_random_before_has_no_say(icons, finished, tmp_path):
@@ -282,12 +395,15 @@ def test_what_stops_a_run_is_kept_and_the_next_attempt_ends_as_if_nothing_was(
         with pytest.raises(type(error)):
             api.train(request(icons, tmp_path))
     broken = {path.parent.parents[1].name: path for path in tmp_path.rglob("FAILED.json")}
-    assert set(broken) == ({"coop", "negprompt"} if failed == "coop" else {"negprompt"})
-    note = json.loads(broken["negprompt"].read_text())
-    assert note["error"] == type(error).__name__
-    assert note["message"] == str(error)
-    assert not (broken["negprompt"].parent / "DONE").exists()
-    assert (stage1_of(broken["negprompt"].parent) / "DONE").exists() == (failed == "negprompt")
+    if isinstance(error, KeyboardInterrupt):
+        assert not broken  # it was stopped, it did not fail
+    else:
+        assert set(broken) == ({"coop", "negprompt"} if failed == "coop" else {"negprompt"})
+        note = json.loads(broken["negprompt"].read_text())
+        assert (note["error"], note["message"]) == (type(error).__name__, str(error))
+    done = {path.parent.parents[1].name for path in tmp_path.rglob("DONE")}
+    assert done == ({"coop"} if failed == "negprompt" else set())
+    assert not list(tmp_path.rglob("*.lease"))
 
     again = api.train(request(icons, tmp_path))
     assert results(again.folder) == results(finished.folder)

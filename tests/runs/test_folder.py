@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import sys
 import pytest
 
 from negprompt.errors import ConfigError, RunError
-from negprompt.runs.folder import RunFolder, atomic_write, find_run, request_hash, run_name
+from negprompt.runs.finished import find_run
+from negprompt.runs.folder import RunFolder, atomic_write, request_hash, run_name
 
 HASH = "0123456789abcdef"
 
@@ -232,18 +235,46 @@ def test_a_folder_is_done_only_when_marked(folder):
 
 
 def test_a_failure_is_kept_until_success(folder):
-    folder.mark_failed("evaluation", ValueError("scores hold NaN"))
-    failure = json.loads((folder.path / "FAILED.json").read_text())
-    assert failure == {"stage": "evaluation", "error": "ValueError", "message": "scores hold NaN"}
+    for attempt in (1, 2):
+        folder.mark_failed("evaluation", ValueError("scores hold NaN"), "negprompt train seed=2")
+        failure = json.loads((folder.path / "FAILED.json").read_text())
+        assert failure.pop("time").endswith("+00:00")
+        assert failure.pop("host") == platform.node()
+        assert failure == {
+            "stage": "evaluation",
+            "error": "ValueError",
+            "message": "scores hold NaN",
+            "command": "negprompt train seed=2",
+            "attempt": attempt,
+        }
     assert not folder.is_done
     folder.mark_done()
     assert names(folder) == ["DONE"]
 
 
-def test_a_finished_run_that_is_made_anew_does_not_count_meanwhile(finished):
-    finished.mark_started()
-    assert not finished.is_done
-    assert "metrics.json" in names(finished)
+def test_what_a_killed_attempt_has_half_written_is_removed(folder):
+    folder.write_bytes("metrics.csv", b"whole")
+    for half in (".metrics.csv.0123abcd.tmp", "checkpoints/.last.ckpt.0123abcd.tmp"):
+        (folder.path / half).parent.mkdir(exist_ok=True)
+        (folder.path / half).write_bytes(b"half")
+    folder.remove_unfinished_files()
+    assert [path.name for path in folder.path.rglob("*") if path.is_file()] == ["metrics.csv"]
+
+
+def test_nothing_is_written_or_removed_where_it_must_not(finished):
+    def refuse():
+        raise RunError("taken over")
+
+    guarded = dataclasses.replace(finished, before_write=refuse)
+    before = names(finished)
+    for write in (
+        guarded.mark_done,
+        lambda: guarded.mark_failed("x", ValueError()),
+        lambda: guarded.write_json("a", {}),
+    ):
+        with pytest.raises(RunError, match="taken over"):
+            write()
+    assert names(finished) == before
 
 
 def test_done_is_not_written_on_a_full_disk(folder, request):

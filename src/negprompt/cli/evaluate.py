@@ -13,7 +13,7 @@ from negprompt.cli import launch
 from negprompt.cli.build import build_request
 from negprompt.errors import RunError
 from negprompt.reports.tables import run_table
-from negprompt.runs.folder import find_run
+from negprompt.runs.finished import find_run
 
 
 def check(config: dict[str, Any]) -> None:

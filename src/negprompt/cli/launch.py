@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from negprompt import stopping
-from negprompt.errors import ConfigError
+from negprompt.errors import ConfigError, RunBusyError
 
 _RANK, _WORLD = "RANK", "WORLD_SIZE"
 _LOST_PEER = ("gloo", "NCCL", "Connection reset by peer")
@@ -80,5 +80,7 @@ def is_silent() -> bool:
 
 
 def follows_another(error: BaseException) -> bool:
-    """Whether an error only says that another process, which has told why, is gone."""
+    """Whether an error only says what another process tells: that it is gone, or that the run is busy."""
+    if isinstance(error, RunBusyError):
+        return is_silent()
     return is_one_of_several() and any(word in str(error) for word in _LOST_PEER)

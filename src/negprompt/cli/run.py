@@ -18,10 +18,11 @@ from negprompt.cli.arguments import Arguments, parse
 from negprompt.cli.compose import members, plain, swept
 from negprompt.cli.explain import explain
 from negprompt.cli.under_hydra import FULL_ERROR, run_hydra
-from negprompt.errors import ConfigError, PromptMismatchError
+from negprompt.errors import ConfigError, PromptMismatchError, RunBusyError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_BUSY = 75  # EX_TEMPFAIL: try again later
 
 Job = Callable[[dict[str, Any]], None]
 
@@ -44,7 +45,8 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         words: Hydra overrides and flags.
 
     Returns:
-        Exit code: 0, 1 a run failed, 2 the settings were refused, 130 Ctrl-C, 143 terminated.
+        Exit code: 0, 1 a run failed, 2 the settings were refused, 75 another process makes the run right now,
+        130 Ctrl-C, 143 terminated.
     """
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
     try:
@@ -102,6 +104,8 @@ def _yaml(name: str) -> str:
 
 def _verdict(name: str, failures: Sequence[Failure], members: int) -> int:
     """The exit code, and for a sweep which of its members failed."""
+    if failures and all(isinstance(failure.error, RunBusyError) for failure in failures):
+        return EXIT_BUSY
     if members > 1 and failures:
         named = "; ".join(failure.member for failure in failures)
         _say(name, f"{len(failures)} of {members} runs failed: {named}. The same command again makes only these.")

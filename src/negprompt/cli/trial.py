@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from negprompt.runs.folder import find_run
+from negprompt.runs.finished import find_run
 
 _STOPPED = {128 + one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
 _BUSY = 75

@@ -58,7 +58,8 @@ def collect(runs_dir: str | Path) -> list[dict[str, Any]]:
     """Read the metrics of all finished runs below a folder.
 
     Args:
-        runs_dir: a folder that holds run folders at any depth, or a run folder.
+        runs_dir: a folder that holds run folders at any depth, or a run folder. What lies in folders whose names begin
+            with _ is left out, for example replaced runs in `_superseded`, unless such a folder is named itself.
 
     Returns:
         The content of each metrics.json, in the order of the folders' names, with the folder under "run".
@@ -73,6 +74,8 @@ def collect(runs_dir: str | Path) -> list[dict[str, Any]]:
         raise RunError(message)
     rows = []
     for done in sorted(folder.rglob(DONE)):
+        if any(part.startswith("_") for part in done.relative_to(folder).parts):
+            continue
         if (done.parent / METRICS_FILE).is_file():
             rows.append(_read(done.parent / METRICS_FILE) | {"run": done.parent.as_posix()})
         else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import hashlib
 import json
 import math
 import os
+import platform
 import re
 import secrets
 import tempfile
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from negprompt.errors import ConfigError, RunError, nearest
+from negprompt.errors import ConfigError, RunError
 
 DONE = "DONE"
 FAILED = "FAILED.json"
@@ -118,10 +120,12 @@ class RunFolder:
     """One run's folder. It counts as finished when `DONE` lies in it, and only then.
 
     Of several processes that share a run one writes; for the others `writes` is false and nothing happens.
+    `before_write` is called each time before something is written and raises where this process must not.
     """
 
     path: Path
     writes: bool = True
+    before_write: Callable[[], None] | None = None
 
     def create(self) -> Self:
         """Make the folder and try a write, so that a run which could not save anything never starts.
@@ -142,14 +146,6 @@ class RunFolder:
         """Whether the run finished."""
         return (self.path / DONE).is_file()
 
-    def mark_started(self) -> None:
-        """Take `DONE` back, to be called before files of a finished run are replaced.
-
-        Raises:
-            RunError: the folder cannot be written.
-        """
-        self._remove(DONE)
-
     def mark_done(self) -> None:
         """Declare the run finished, to be called after everything else is written.
 
@@ -159,14 +155,42 @@ class RunFolder:
         self._remove(FAILED)
         self.write_bytes(DONE, b"")
 
-    def mark_failed(self, stage: str, error: BaseException) -> None:
+    def mark_failed(self, stage: str, error: BaseException, command: str = "") -> None:
         """Keep the error that ended this attempt, for people and for the table of a sweep.
 
         Args:
             stage: what was going on, in the words of the log ("stage 2", "evaluation").
             error: the exception; its type and message are kept, not the traceback.
+            command: what repeats the run.
+
+        Raises:
+            RunError: the folder cannot be written.
         """
-        self.write_json(FAILED, {"stage": stage, "error": type(error).__name__, "message": str(error)})
+        before = read_json(self.path / FAILED).get("attempt")
+        self.write_json(
+            FAILED,
+            {
+                "stage": stage,
+                "error": type(error).__name__,
+                "message": str(error),
+                "command": command,
+                "attempt": 1 + (before if isinstance(before, int) else 0),
+                "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "host": platform.node(),
+            },
+        )
+
+    def remove_unfinished_files(self) -> None:
+        """Remove what killed attempts have half written; only to be called where nobody else writes.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        if not self.writes:
+            return
+        with explained(self.path):
+            for path in self.path.rglob(".*.tmp"):
+                path.unlink(missing_ok=True)
 
     def write_json(self, name: str, obj: Mapping[str, Any]) -> None:
         """Write one JSON file, keys in the order given.
@@ -185,63 +209,28 @@ class RunFolder:
             RunError: the file cannot be written.
         """
         if self.writes:
+            self._check()
             atomic_write(self.path / name, data)
+
+    def _check(self) -> None:
+        if self.before_write is not None:
+            self.before_write()
 
     def _remove(self, name: str) -> None:
         if not self.writes:
             return
+        self._check()
         with explained(self.path / name):
             (self.path / name).unlink(missing_ok=True)
 
 
-def find_run(path: str | Path) -> RunFolder:
-    """The finished run that `path` names: its folder, or any file in it.
-
-    Raises:
-        RunError: nothing is there, or what is there is not a finished run; the message says what is missing.
-    """
-    given = Path(path)
-    if not given.exists():
-        raise RunError(_not_there(given))
-    folder = next((p for p in (given, *given.parents[:2]) if p.is_dir() and _looks_like_run(p)), None)
-    if folder is None:
-        raise RunError(_not_a_run(given))
-    if not (folder / DONE).is_file():
-        raise RunError(_unfinished(folder))
-    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
-    if missing:
-        msg = f"{folder} is marked {DONE} but lacks {', '.join(missing)}: delete the folder and run the command again."
-        raise RunError(msg)
-    return RunFolder(folder)
-
-
-def _looks_like_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (DONE, FAILED, *REQUIRED_FILES))
-
-
-def _not_there(path: Path) -> str:
-    parent = path.parent
-    beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    hint = f"; in {parent}, {nearest(path.name, beside)}" if 0 < len(beside) <= 20 else ""
-    return f"There is no run at {path}{hint}. Give a run folder or a file in it."
-
-
-def _not_a_run(path: Path) -> str:
-    folder = path if path.is_dir() else path.parent
-    inside = sorted(str(done.parent) for done in folder.rglob(DONE)) if path.is_dir() else []
-    if inside:
-        more = f" and {len(inside) - 3} more" if len(inside) > 3 else ""
-        return f"{path} is not a run but holds some: choose one of {', '.join(inside[:3])}{more}."
-    return f"{folder} is not a run folder: it has no {DONE}, {' or '.join(REQUIRED_FILES)}."
-
-
-def _unfinished(folder: Path) -> str:
-    again = "Run the same command again to continue it."
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a JSON file that holds a mapping; empty where there is none, or where it is damaged."""
     try:
-        failure = json.loads((folder / FAILED).read_text(encoding="utf-8"))
-        return f"The run in {folder} failed in {failure['stage']}: {failure['message']} {again}"
-    except (OSError, ValueError, LookupError, TypeError):
-        return f"The run in {folder} is not finished: {DONE} is missing. {again}"
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _check_json(value: object, where: str, error: type[ConfigError | RunError]) -> None:

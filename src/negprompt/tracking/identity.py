@@ -45,8 +45,3 @@ def write_identity(folder: Path, identity: Mapping[str, Any]) -> None:
         RunError: it cannot be written.
     """
     atomic_write(folder / IDENTITY, (json.dumps(identity, indent=1) + "\n").encode())
-
-
-def forget(folder: Path) -> None:
-    """Begin a new W&B run, for a folder whose training begins anew."""
-    (folder / IDENTITY).unlink(missing_ok=True)
