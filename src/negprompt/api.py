@@ -252,7 +252,8 @@ def _fit(
     identity = {"run": folder.path.name, "method": request.method.name, "schema": SCHEMA}
     checkpoints = folder.path / "checkpoints"
     trainer = fit_trainer(request.trainer, checkpoints, identity, recipe.num_epochs(steps), publish)
-    resume = ranks.zero_first(lambda: usable_checkpoint(checkpoints, identity) if request.resume == "auto" else None)
+    looks = folder.writes and request.resume == "auto"
+    resume = ranks.of_rank_zero(usable_checkpoint(checkpoints, identity) if looks else None)
     if resume is not None:
         log.info("Going on from %s", resume)
     log.info("training %s ...", request.method.name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,6 +19,7 @@ class _State:
 
     listening: tuple[signal.Signals, ...] = ()
     received: signal.Signals | None = None
+    interrupted = False
     waits = False
 
 
@@ -26,18 +30,19 @@ def listen() -> None:
     cluster sends several at once and what is being saved must not be cut; only a second Ctrl-C insists. A signal that
     the process was started to ignore (a command in the background, `nohup`) stays ignored.
     """
-    _State.received, _State.waits = None, False
+    forget()
     _State.listening = tuple(number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
     take_back()
 
 
 def forget() -> None:
     """Listen no more; whoever had the handlers before puts them back."""
-    _State.listening, _State.received, _State.waits = (), None, False
+    _State.listening, _State.received = (), None
+    _State.interrupted = _State.waits = False
 
 
 def leave_to_parent(worker: int = 0) -> None:
-    """Let a helper process, number `worker`, live through a signal that is sent to the whole group.
+    """Let a helper process, number `worker`, live through a signal that is sent to a job's processes all at once.
 
     The command itself still needs it up to the next step, and then ends it.
     """
@@ -45,6 +50,9 @@ def leave_to_parent(worker: int = 0) -> None:
     for number in SIGNALS:
         if number != signal.SIGTERM:  # by which the command ends it
             signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere nobody tells who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def take_back() -> None:
@@ -74,9 +82,17 @@ def at_boundaries() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+
 def _on_signal(number: int, frame: FrameType | None) -> None:
     del frame
-    insists = number == signal.SIGINT and _State.received == signal.SIGINT
+    insists = number == signal.SIGINT and _State.interrupted
+    _State.interrupted |= number == signal.SIGINT
     if _State.received is not None and not insists:
         return
     _State.received = signal.Signals(number)

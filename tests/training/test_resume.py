@@ -282,6 +282,16 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(listening):
         insisting()
 
 
+@pytest.mark.parametrize("first", [signal.SIGUSR1, signal.SIGTERM])
+def test_ctrl_c_twice_insists_also_after_another_signal(listening, first):
+    with pytest.raises(KeyboardInterrupt), stopping.at_boundaries():
+        signal.raise_signal(first)
+        signal.raise_signal(signal.SIGINT)
+        assert stopping.received() == first
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("nobody heard")
+
+
 def test_a_signal_after_the_last_step_stops_as_well(listening):
     with pytest.raises(KeyboardInterrupt), stopping.at_boundaries():
         signal.raise_signal(signal.SIGUSR2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -96,9 +97,9 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
         trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
         sgd = SGD(trainable, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         if recipe.schedule == "official_code":
-            # The number of batches is known only once training has begun; before, it is infinite.
+            # The number of steps is known only once training has begun; before, it is infinite.
             schedule = LambdaLR(
-                sgd, lambda step: official_code(step, self.trainer.num_training_batches, recipe) / recipe.lr
+                sgd, lambda step: official_code(step, steps_per_epoch(self.trainer), recipe) / recipe.lr
             )
             return {"optimizer": sgd, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
         epochs = self.trainer.max_epochs or recipe.epochs
@@ -109,6 +110,12 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
         """All state but the frozen backbone's, which would make a checkpoint of kilobytes one of gigabytes."""
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if not name.startswith(_BACKBONE_PREFIX)}
+
+
+def steps_per_epoch(trainer: lightning.Trainer) -> float:
+    """Steps of the optimiser in an epoch, whose last may have fewer batches; infinite before training has begun."""
+    batches = trainer.num_training_batches
+    return batches if math.isinf(batches) else math.ceil(batches / trainer.accumulate_grad_batches)
 
 
 def share_of_batch(pictures: int, device: torch.device) -> float | Tensor:

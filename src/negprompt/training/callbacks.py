@@ -37,6 +37,14 @@ class OurSignals(lightning.Callback):
         """Take the signals back."""
         stopping.take_back()
 
+    def on_test_batch_start(self, *_: object) -> None:
+        """Stop where Python lost the interrupt, as it does when the signal came while it cleared an object away."""
+        _stop_if_asked()
+
+    def on_predict_batch_start(self, *_: object) -> None:
+        """Stop, as `on_test_batch_start` does."""
+        _stop_if_asked()
+
 
 class Curves(lightning.Callback):
     """One row an epoch with the means of the loss terms: a resumed run goes on in the same curve, to the bit.
@@ -166,6 +174,11 @@ def from_csv(text: str) -> Rows:
     """Rows of a csv file; empty cells are left out."""
     rows = csv.DictReader(io.StringIO(text))
     return [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
+
+
+def _stop_if_asked() -> None:
+    if stopping.received() is not None:
+        raise KeyboardInterrupt
 
 
 def _anywhere(stops: bool, due: bool, device: torch.device) -> tuple[bool, bool]:

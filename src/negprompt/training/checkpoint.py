@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import pickle
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -24,8 +23,6 @@ log = logging.getLogger(__name__)
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 IDENTITY = "negprompt"
 """Key of a checkpoint under which its run is named."""
-
-_UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, LookupError, zipfile.BadZipFile, pickle.UnpicklingError)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -57,14 +54,16 @@ def usable_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Path | None:
         identity: of the run that wants to go on.
 
     Raises:
-        RunError: a checkpoint belongs to another run.
+        RunError: a checkpoint belongs to another run, or the disk does not give it.
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if not path.is_file():
             continue
         try:
             checkpoint = _load_whole(path)
-        except _UNREADABLE as error:
+        except RunError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- there is no list of what damage can lead to
             log.warning(
                 "%s is damaged (%s): the checkpoint before it is used, or the training starts again.", path, error
             )
@@ -78,12 +77,17 @@ def usable_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Path | None:
 
 def _load_whole(path: Path) -> dict[str, Any]:
     """Read a checkpoint; every byte of a zip's members is covered by its sums, which torch.load does not look at."""
-    with zipfile.ZipFile(path) as archive:
+    try:
+        content = path.read_bytes()
+    except OSError as error:  # not the file's fault: nothing is given up for it
+        msg = f"Cannot read {path} ({error.strerror}): make it readable, or remove it to go on without it."
+        raise RunError(msg) from error
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         broken = archive.testzip()
     if broken is not None:
         msg = f"{broken} does not match its checksum"
         raise ValueError(msg)
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict):
         msg = f"it holds a {type(checkpoint).__name__}"
         raise ValueError(msg)  # noqa: TRY004 -- a damaged file, whatever is in it

@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback
 from pydantic import Field
 
 from negprompt import stopping
-from negprompt.errors import ConfigError
+from negprompt.errors import ConfigError, NegPromptError
 from negprompt.settings import LATER, Settings
 from negprompt.training.callbacks import Checkpoints, Curves, OurSignals, Rows
 from negprompt.training.checkpoint import LAST, AtomicCheckpointIO
@@ -104,13 +104,13 @@ def interruptible() -> Iterator[None]:
     """Let a signal that stops the command out of a loop as KeyboardInterrupt.
 
     Lightning makes an exit of Ctrl-C and ignores every later one; loader processes that ended by the same signal, or
-    end too slowly, make an error of it.
+    end too slowly, make an error of it. What this package itself has to say, of a full disk for example, is kept.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except (SystemExit, Exception) as stop:
-        if stopping.received() is not None or _follows_interrupt(stop):
+        if _follows_interrupt(stop) or (stopping.received() is not None and not isinstance(stop, NegPromptError)):
             raise KeyboardInterrupt from stop
         raise
     finally:
