@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
+import subprocess
+import sys
 
 import pytest
+from helpers import SPEC, image_set
 
+from negprompt import stopping
+from negprompt.data.datamodule import ImageDataset, SequentialBatches, batch_loader
 from negprompt.training.trainer import interruptible
 
 
@@ -39,3 +45,36 @@ def test_a_second_ctrl_c_is_heard():
     with interruptible():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_lightnings_own_exit_after_sigterm_is_a_stop_too(monkeypatch):
+    """Where the signal came between Lightning's handler and ours in its place."""
+    monkeypatch.setattr(stopping._State, "received", signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        raise SystemExit(143)
+
+
+@pytest.fixture
+def loader():
+    """Pictures one by one from two loader processes, and these processes."""
+    loader = batch_loader(ImageDataset(image_set(12, num_classes=4), SPEC), SequentialBatches(12, 1), 2)
+    before, batches = set(multiprocessing.active_children()), iter(loader)
+    next(batches)
+    return batches, [process for process in multiprocessing.active_children() if process not in before]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent a signal")
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_signals_for_a_whole_job_leave_its_loader_processes_at_work(loader, number):
+    batches, processes = loader
+    for process in processes:
+        subprocess.run(["kill", f"-{int(number)}", str(process.pid)], check=True)
+    assert len(list(batches)) == 11
+
+
+def test_loader_processes_end_when_their_parent_says(loader):
+    _, processes = loader
+    for process in processes:
+        process.terminate()
+        process.join(20)
+        assert process.exitcode == 0
