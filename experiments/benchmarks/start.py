@@ -67,7 +67,7 @@ def main() -> None:
     rows = [{"library": name, "share of the imports": f"{100 * share:.0f} %"} for name, share in parts]
     notes = [
         f"{statistics.median(seconds['now']):.1f} seconds of user time for a whole start that finds its run finished: "
-        "imports, settings composed and checked, weights and pictures hashed; another machine has other seconds",
+        "imports, settings composed and checked, weights and pictures hashed; another machine takes other seconds",
         "A library's share is what its own modules take, without those that they import",
     ]
     if given.before:

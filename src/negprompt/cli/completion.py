@@ -73,7 +73,7 @@ def _words(command: str, parts: Sequence[str]) -> list[str]:
     words = [f"{group}={option}" for group in groups for option in options(group)]
     for group in groups:
         keys = {
-            key for option in options(group) for key, value in _yaml(f"{group}/{option}").items() if _typed(key, value)
+            key for option in options(group) for key, value in _of_group(group, option).items() if _typed(key, value)
         }
         words += [f"{group}.{key}=" for key in sorted(keys)]
     for key, node in top.items():
@@ -90,6 +90,13 @@ def _whole(name: str) -> dict[str, Any]:
             below = _whole(entry)
             top = {**below, **top, "defaults": [*below["defaults"], *top["defaults"]]}
     return top
+
+
+def _of_group(group: str, option: str) -> dict[str, Any]:
+    """Settings of a group in one of its files, which may also set others (`@package _global_`)."""
+    content = _yaml(f"{group}/{option}")
+    inside = content.get(group, content)
+    return inside if isinstance(inside, dict) else content
 
 
 def _typed(key: str, value: object) -> bool:

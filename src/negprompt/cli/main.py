@@ -98,12 +98,12 @@ def main() -> None:
         name, command = f"{name} {part}", command.parts[part]
     words = command.named(words)
     stopping.listen()
-    parent.follow()
     # Idle threads wait for some microseconds, then sleep: spinning for long takes the cores from other processes, and
     # sleeping at once makes the small steps of a training take twice the time (experiments/benchmarks/waiting.py).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:  # Heavy imports (torch, hydra) only now: help and typing errors answer at once.
+        parent.follow()
         runner = importlib.import_module("negprompt.cli.run")
     except KeyboardInterrupt:
         sys.exit(stop.report(name))

@@ -74,6 +74,8 @@ class Job:
             watch: told of every member that begins and ends; by default sweep.csv is brought up to date.
         """
         watch = watch or Watch(self.folder)
+        if _attempt() is not None:  # submitit does not heed it: a cluster that ends a job, or the sweep that started it
+            signal.signal(signal.SIGTERM, children.stop)
         os.chdir(self.working_folder)
         for member in self.members:
             if children.received() is not None:

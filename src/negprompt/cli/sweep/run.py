@@ -68,7 +68,7 @@ def _here(plan: Plan, launcher: Launcher, overrides: Sequence[str], view: View) 
                 launch(Jobs(jobs, watch), launcher, plan.folder, overrides, **options)
         stopped = children.received()
     rows = Ledger(plan.folder, plan.members, plan.reused, _elsewhere).write()
-    view.end(rows)
+    view.end(rows, was_stopped=stopped is not None)
     if stopped is not None:
         view.stopped(stopped)
         return 128 + stopped

@@ -96,7 +96,8 @@ class Slurm(Submitit):
             ConfigError: names both numbers.
         """
         gpus = self.gpus_per_node
-        if gpus is not None and accelerator != "cpu" and devices > max(gpus, 1 if accelerator == "auto" else gpus):
+        wanted = accelerator == "gpu" or (accelerator == "auto" and gpus)
+        if gpus is not None and wanted and devices > gpus:
             msg = (
                 f"trainer.devices={devices} and trainer.accelerator={accelerator}, but launcher.gpus_per_node={gpus}: "
                 "a job has one node; set both to the same number."

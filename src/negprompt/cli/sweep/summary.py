@@ -5,10 +5,11 @@ Without torch, since jobs on a cluster keep sweep.csv up to date when nobody wai
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ FILE = "sweep.csv"
 MEMBERS = "members.json"
 DONE_STATES = ("done", "reused")
 UNFINISHED_STATES = ("queued", "running", "running elsewhere")
+LOST_STATES = ("stopped", "not begun")
 
 
 class Row(NamedTuple):
@@ -76,7 +78,7 @@ class Ledger:
         path = self.folder / FILE
         with explained(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / f".{FILE}.lock"):
+            with _one_at_a_time(self.folder / f".{FILE}.lock"):
                 rows = self.rows()
                 RunFolder(self.folder).write_bytes(FILE, _csv(rows).encode())
         return rows
@@ -128,6 +130,18 @@ def exit_code(rows: Sequence[Row], busy: int) -> int:
     if states <= set(DONE_STATES):
         return 0
     return busy if states <= {*DONE_STATES, *UNFINISHED_STATES} else 1
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait for other writers, where the file system has locks."""
+    lock = FileLock(path)
+    with contextlib.suppress(NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _finished(member: Member, state: str) -> Row:

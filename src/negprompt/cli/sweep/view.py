@@ -15,7 +15,7 @@ from negprompt.cli.sweep.job import Watch
 from negprompt.cli.sweep.member import Member
 from negprompt.cli.sweep.plan import Plan
 from negprompt.cli.sweep.settings import Launcher
-from negprompt.cli.sweep.summary import FILE, Ledger, Row
+from negprompt.cli.sweep.summary import FILE, LOST_STATES, Ledger, Row
 
 _STYLES = {"failed": "red", "stopped": "yellow", "not begun": "yellow", "done": "green"}
 _COLUMNS = {"AUROC": "mean/auroc", "FPR95": "mean/fpr95_id_positive", "ID accuracy": "id_accuracy"}
@@ -80,7 +80,7 @@ class View:
         arrays = sorted({job.partition("_")[0] for job in ids.values()})
         self._say(f"queued {len(ids)} jobs for {len(members)} runs: {', '.join(arrays)} (scancel ends them)")
 
-    def end(self, rows: Sequence[Row]) -> None:
+    def end(self, rows: Sequence[Row], *, was_stopped: bool = False) -> None:
         """The table of all members, then those that failed with their errors and the commands that repeat them."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("member", overflow="fold")
@@ -95,6 +95,9 @@ class View:
         for row in failed:
             _err(f"{row.member.name}: {row.error}\n  again: {row.member.command}\n  folder: {row.member.folder}")
         counts = Counter(row.state for row in rows)
+        lost = [row for row in rows if row.state in LOST_STATES]
+        if lost and not was_stopped:
+            _err(f"{len(lost)} of {len(rows)} runs ended without a result; what was said is in {self._plan.folder}")
         if failed:
             _err(f"{len(failed)} of {len(rows)} runs failed. The same command again runs only what is unfinished.")
         self._say(f"{', '.join(f'{count} {state}' for state, count in counts.items())}; {self._plan.folder / FILE}")
