@@ -56,6 +56,14 @@ def test_finished_runs_at_any_depth_are_read_in_the_order_of_their_names(tmp_pat
     assert {key: value for key, value in rows[0].items() if key != "run"} == metrics(1)
 
 
+def test_replaced_runs_are_left_out_unless_they_are_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "icons/coop/tiny_rn/seed1-a", metrics(1))
+    write(tmp_path / "_superseded/icons/coop/tiny_rn/seed1-a-1", metrics(1))
+    assert len(summary(collect(tmp_path))) == 1
+    (old,) = collect(tmp_path / "_superseded")
+    assert old["run"].endswith("seed1-a-1")
+
+
 def test_a_run_folder_itself_can_be_given(tmp_path: Path) -> None:
     assert [row["seed"] for row in collect(str(write(tmp_path / "run", metrics(5))))] == [5]
 

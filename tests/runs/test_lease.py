@@ -166,6 +166,21 @@ def test_one_of_many_takes_a_dead_owners_folder_over(child, folder):
             process.join()
 
 
+def test_who_looked_long_ago_does_not_take_a_number_that_was_used_meanwhile(folder, monkeypatch):
+    path = elsewhere(folder)
+    path.rename(path.with_name("3.json"))
+    looks, look = [], leases._present
+
+    def outdated_at_first(*args):
+        looks.append(1)
+        return None if len(looks) == 1 else look(*args)
+
+    monkeypatch.setattr(leases, "_present", outdated_at_first)
+    with pytest.raises(RunBusyError, match="node7"), lease(folder):
+        pass
+    assert [entry.name for entry in place(folder).iterdir()] == ["3.json"]
+
+
 def test_a_second_one_is_told_who_holds_the_folder_and_leaves_no_trace(child, folder):
     process, pipe = child(hold, folder)
     pipe.recv()
@@ -271,6 +286,14 @@ def test_an_owner_whose_successor_is_done_and_gone_has_lost_too(folder):
             pass
         with lease(folder), pytest.raises(RunError, match="taken over"):  # its file has the number of the first one
             held.check()
+        with pytest.raises(RunError, match="taken over"):
+            held.check()
+
+
+def test_a_successor_that_has_not_removed_the_old_lease_yet_counts(folder):
+    with lease(folder) as held:
+        path, content = record(folder)
+        path.with_name("2.json").write_text(json.dumps({**content, "key": "another"}))
         with pytest.raises(RunError, match="taken over"):
             held.check()
 
