@@ -251,7 +251,9 @@ def _fit(
 
     identity = {"run": folder.path.name, "method": request.method.name, "schema": SCHEMA}
     checkpoints = folder.path / "checkpoints"
-    trainer = fit_trainer(request.trainer, checkpoints, identity, recipe.num_epochs(steps), publish)
+    trainer = fit_trainer(
+        request.trainer, checkpoints, identity, recipe.num_epochs(steps), publish, folder.before_write
+    )
     looks = folder.writes and request.resume == "auto"
     resume = ranks.of_rank_zero(usable_checkpoint(checkpoints, identity) if looks else None)
     if resume is not None:

@@ -111,13 +111,22 @@ class Checkpoints(Checkpoint):
         identity: names the run in it.
         minutes: between two saves within an epoch.
         curves: told when their rows are on the disk.
+        before_save: raises where this process must not write any more; None where nobody else can.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], minutes: float, curves: Curves) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: Mapping[str, Any],
+        minutes: float,
+        curves: Curves,
+        before_save: Callable[[], None] | None = None,
+    ) -> None:
         self._path = path
         self._identity = dict(identity)
         self._seconds = 60 * minutes
         self._curves = curves
+        self._before_save = before_save
         self._saved = time.monotonic()
 
     def on_save_checkpoint(
@@ -154,6 +163,8 @@ class Checkpoints(Checkpoint):
             raise KeyboardInterrupt
 
     def _save(self, trainer: lightning.Trainer) -> None:
+        if self._before_save is not None:
+            self._before_save()
         trainer.save_checkpoint(self._path)
         self._saved = time.monotonic()
         if trainer.is_global_zero:

@@ -72,6 +72,7 @@ def fit_trainer(
     identity: Mapping[str, Any],
     num_epochs: int,
     publish: Callable[[Rows], None],
+    before_save: Callable[[], None] | None = None,
 ) -> lightning.Trainer:
     """A trainer that keeps `last.ckpt` in a folder up to date.
 
@@ -81,11 +82,12 @@ def fit_trainer(
         identity: of the run, kept in them.
         num_epochs: to train.
         publish: gets the curves' rows each time after a checkpoint with them is on the disk.
+        before_save: raises where this process must not write any more.
     """
     curves = Curves(publish)
     return _trainer(
         settings,
-        [curves, Checkpoints(folder / LAST, identity, settings.checkpoint_minutes, curves)],
+        [curves, Checkpoints(folder / LAST, identity, settings.checkpoint_minutes, curves, before_save)],
         [AtomicCheckpointIO()],
         max_epochs=num_epochs,
         accumulate_grad_batches=settings.accumulate_grad_batches,
