@@ -1,6 +1,6 @@
 """Kill `negprompt train` at every phase, start it again until it is done, and compare with a run never disturbed.
 
-    python experiments/reliability/kills.py                       # 120 SIGKILLs and 24 other signals
+    python experiments/reliability/kills.py                       # 104 SIGKILLs and 12 other signals
     python experiments/reliability/kills.py --kills 6 --signals 0 # a short one
 
 The command is the real one in a process of its own, forked from a process that has imported everything, so that a
@@ -62,8 +62,8 @@ PLACES = (
 )
 SHORT = (
     *("data=icons_hard_4", "data.num_shots=2", "trainer.progress_bar=false", "trainer=cpu"),
-    *("method.optimizer.epochs=8", "method.optimizer.min_steps=0"),
-    *("method.positive.optimizer.epochs=6", "method.positive.optimizer.min_steps=0", "method.optimizer.batch_size=8"),
+    *("method.optimizer.epochs=40", "method.optimizer.min_steps=0"),
+    *("method.positive.optimizer.epochs=30", "method.positive.optimizer.min_steps=0", "method.optimizer.batch_size=8"),
 )
 CASES = {
     "stored features": SHORT,
@@ -240,7 +240,7 @@ def measure(kills: int, signals: int, seed: int, output: Path) -> None:
     work = Path(tempfile.mkdtemp(prefix="kills-"))
     while wanted:
         case = list(CASES)[2 if runs % 5 == 4 else runs % 2]  # without a store every start reads all pictures again
-        some = wanted[: 2 + chance.randrange(8)]
+        some = wanted[: 10 + chance.randrange(10)]
         before = len(some)
         # The phases of a run come in an order: earlier ones first, or they would never be met.
         some.sort(key=lambda one: (one[0] != FEATURES, one[0] == EVALUATION))
@@ -265,8 +265,8 @@ def measure(kills: int, signals: int, seed: int, output: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=120)
-    parser.add_argument("--signals", type=int, default=24)
+    parser.add_argument("--kills", type=int, default=104)
+    parser.add_argument("--signals", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=HERE)
     given = parser.parse_args()
