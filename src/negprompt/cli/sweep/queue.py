@@ -8,7 +8,7 @@ from typing import Protocol
 
 from negprompt.cli.sweep import slurm
 from negprompt.cli.sweep.member import Member
-from negprompt.cli.sweep.summary import UNFINISHED_STATES, Ledger, Row
+from negprompt.cli.sweep.summary import LOST_STATES, UNFINISHED_STATES, Ledger, Row
 from negprompt.runs.lease import holder
 
 _FIRST_S, _LONGEST_S = 2.0, 30.0
@@ -53,15 +53,22 @@ class Queue:
         return "running elsewhere" if holder(member.folder) is not None else None
 
     def wait(self, ledger: Ledger, view: Viewer) -> list[Row]:
-        """Look on until no member waits or runs; the last rows."""
-        pause = _FIRST_S
+        """Look on until no member waits or runs; the last rows.
+
+        A member that is gone without a result is looked at twice: a network file system shows files a moment late.
+        """
+        pause, seen_lost = _FIRST_S, False
         while True:
             self.look()
             rows = ledger.write()
-            view.changed(rows)
-            if not any(row.state in UNFINISHED_STATES for row in rows):
+            waiting = any(row.state in UNFINISHED_STATES for row in rows)
+            lost = any(row.state in LOST_STATES for row in rows)
+            if not waiting and (seen_lost or not lost):
+                view.changed(rows)
                 return rows
-            time.sleep(pause)
+            seen_lost = lost and not waiting
+            view.changed([row for row in rows if row.state not in LOST_STATES])
+            time.sleep(_LONGEST_S if seen_lost else pause)
             pause = min(1.2 * pause, _LONGEST_S)
 
 

@@ -93,6 +93,7 @@ def _on_slurm(plan: Plan, launcher: Slurm, overrides: Sequence[str], view: View)
                 slurm.write_ticket(member.folder, job_id, plan.folder.name)
         before = sorted({*before, *(job_id.partition("_")[0] for job_id in jobs.submitted.values())})
         view.submitted(members, jobs.submitted)
+    queue.look()
     rows = ledger.write()
     try:
         if launcher.wait:
