@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,7 @@ def until(what, holds):
 def held_in_training(cluster, runs_dir):
     """Stop the training process once it has a checkpoint, as if it took for ever: Slurm's signals wake it up."""
     until("a checkpoint", lambda: list(runs_dir.rglob("last.ckpt")))
-    training = cluster.processes(f"paths.runs_dir={runs_dir}")
-    for pid in training:
+    for pid in cluster.processes(f"paths.runs_dir={runs_dir}"):
         if b"negprompt\0train" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGSTOP)
     assert not list(runs_dir.rglob("DONE")), "the run was over too soon: give it more epochs"
@@ -131,10 +131,10 @@ def test_a_run_that_is_queued_again_by_hand_goes_on(cluster, tmp_path, of_one, f
 
 @pytest.fixture(scope="module")
 def timed_out(cluster, tmp_path_factory, features):
-    """Two runs at once that meet their time limit of a minute: one of the launcher, one of the sbatch script."""
+    """Two runs at once that meet their time limit of two minutes: one of the launcher, one of the sbatch script."""
     swept, scripted = tmp_path_factory.mktemp("swept"), tmp_path_factory.mktemp("scripted")
-    sweep = Sweep(cluster, swept, *ONE, features, "launcher.timeout_min=1", "launcher.signal_delay_s=10")
-    options = ("--array=3", "--time=1", "--signal=USR1@10", "--cpus-per-task=1", f"--output={scripted}/job.log")
+    sweep = Sweep(cluster, swept, *ONE, features, "launcher.timeout_min=2", "launcher.signal_delay_s=20")
+    options = ("--array=3", "--time=2", "--signal=USR1@20", "--cpus-per-task=1", f"--output={scripted}/job.log")
     words = [word for word in ONE if not word.startswith("seed=")]
     submitted = cluster.run(
         "sbatch",
@@ -147,8 +147,8 @@ def timed_out(cluster, tmp_path_factory, features):
     )
     assert submitted.returncode == 0, submitted.stderr
     script_job = f"{submitted.stdout.split()[-1]}_3"
-    for runs_dir in (swept, scripted):
-        held_in_training(cluster, runs_dir)
+    with ThreadPoolExecutor() as watching:  # each at its own first checkpoint: later, its signal may have come
+        list(watching.map(lambda runs_dir: held_in_training(cluster, runs_dir), (swept, scripted)))
     code, said = sweep.wait()
     assert code == 0, said
     until("the script's run", lambda: list(scripted.rglob("DONE")))
