@@ -17,6 +17,7 @@ from negprompt.cli.paths import conf_dir, options
 from negprompt.errors import ConfigError, nearest
 
 _OF_A_SWEEP = ("sweep", "launcher")
+_ABOUT_SWEEPS = ("doctor",)  # it looks at what a sweep would need, and starts nothing
 """Groups that say what a sweep goes over and how, and nothing about a run."""
 
 
@@ -42,6 +43,8 @@ def members(name: str, arguments: Arguments) -> list[Composed]:
     folder = arguments.flags.get("--config-dir")
     search_path = [f"hydra.searchpath=[file://{folder}]"] if folder else []
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
+        for text in arguments.overrides if name not in _ABOUT_SWEEPS else ():
+            _refuse_lone_sweep(text, arguments)
         choices = {_parsed(text).get_key_element(): _values(text, arguments) for text in arguments.overrides}
         if arguments.multirun:
             one = [values[0] for values in choices.values()]
@@ -70,9 +73,6 @@ def _values(text: str, arguments: Arguments) -> list[str]:
     override = _parsed(text)
     _refuse_bad_choice(override, text)
     key, _, value = text.partition("=")
-    if not arguments.multirun and not arguments.only_shows and _only_sweeps(override):
-        msg = f"{text}: is for a sweep, and without --multirun there is one run here: add --multirun, or leave it out."
-        raise ConfigError(msg)
     if not override.is_sweep_override():
         return [text]
     if not arguments.multirun:
@@ -85,9 +85,13 @@ def _values(text: str, arguments: Arguments) -> list[str]:
     return [f"{override.get_key_element()}={one}" for one in override.sweep_string_iterator()]
 
 
-def _only_sweeps(override: Override) -> bool:
-    """Whether an override says nothing about a single run."""
-    return override.key_or_group in _OF_A_SWEEP and override.value() not in ("local", "none")
+def _refuse_lone_sweep(text: str, arguments: Arguments) -> None:
+    """What says nothing about a single run needs --multirun."""
+    override = _parsed(text)
+    only_sweeps = override.key_or_group in _OF_A_SWEEP and override.value() not in ("local", "none")
+    if only_sweeps and not arguments.multirun and not arguments.only_shows:
+        msg = f"{text}: is for a sweep, and without --multirun there is one run here: add --multirun, or leave it out."
+        raise ConfigError(msg)
 
 
 def _parsed(text: str) -> Override:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from negprompt.cli.health.finding import Finding
+from negprompt.cli.sweep.slurm import minutes
 from negprompt.errors import nearest
 
 _SECONDS = 20
@@ -58,20 +59,6 @@ def settings_of(text: str) -> dict[str, str]:
     return dict(re.findall(r"(?m)(\w+)[ ]*=[ ]?(\S*)", text))
 
 
-def minutes(limit: str) -> float:
-    """A time limit of Slurm in minutes, infinity for UNLIMITED.
-
-    Example:
-        >>> minutes("1-02:00:00"), minutes("00:30:00"), minutes("UNLIMITED")
-        (1560.0, 30.0, inf)
-    """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", limit)
-    if found is None:
-        return float("inf")
-    days, hours, mins, seconds = (int(part or 0) for part in found.groups())
-    return days * 1440 + hours * 60 + mins + seconds / 60
-
-
 def _asked(*words: str) -> str:
     try:
         done = subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False, timeout=_SECONDS)
@@ -98,14 +85,15 @@ def _fits(launcher: Mapping[str, Any], partitions: list[dict[str, str]]) -> Iter
     default = [name for name, one in known.items() if one.get("Default") == "YES"]
     if launcher and not asked and not default:
         yield Finding("launcher.partition", "missing", "null, and this cluster has no default", nearest("", known))
-    for name in asked.split(",") if asked else default:
-        if not launcher:
-            return
+    names = [name for name in (asked.split(",") if asked else default) if launcher]
+    for name in names:
         if name not in known:
             yield Finding("launcher.partition", "missing", f"no partition {name!r} here", nearest(name, known))
-        elif (limit := minutes(known[name].get("MaxTime", ""))) < (wanted := launcher.get("timeout_min") or 0):
-            text = f"{wanted} minutes, and {name} gives at most {limit:.0f}: such a job would wait for ever"
-            yield Finding("launcher.timeout_min", "missing", text, f"launcher.timeout_min={limit:.0f}")
+    limits = [minutes(known[name].get("MaxTime", "")) for name in names if name in known]
+    wanted = launcher.get("timeout_min") or 0
+    if limits and (limit := max(limits)) < wanted:  # Slurm takes the one that fits
+        text = f"{wanted} minutes, and {','.join(names)} gives at most {limit:.0f}: such a job would wait for ever"
+        yield Finding("launcher.timeout_min", "missing", text, f"launcher.timeout_min={limit:.0f}")
 
 
 def _preemption(config: Mapping[str, str], partitions: list[dict[str, str]]) -> Iterator[Finding]:

@@ -107,7 +107,8 @@ def _stages(request: Request, counted: Counts) -> Iterator[Stage]:
         if method is not None and method.optimizer is not None:
             batches = len(EpochBatchSampler(counted.train, method.optimizer.batch_size, request.seed, lambda: 0))
             contexts = max(1, getattr(method, "num_negatives", 1))
-            steps = method.optimizer.num_epochs(batches) * batches
+            in_epoch = -(-batches // request.trainer.accumulate_grad_batches)
+            steps = method.optimizer.num_epochs(in_epoch) * in_epoch
             yield Stage(method, contexts, contexts * counted.train_classes, steps)
 
 
