@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from command_line import call
 
+from negprompt.cli.arguments import parse
+from negprompt.cli.compose import members, plain
+from negprompt.cli.sweep.settings import launcher_settings
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 SCRIPT = ROOT / "experiments" / "cluster" / "negprompt.sbatch"
@@ -19,7 +23,14 @@ SUBMITTED = re.findall(r"negprompt\.sbatch (.+)$", PAGE + SCRIPT.read_text(encod
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_command_of_the_page_composes(words, capsys):
-    assert call(*shlex.split(words), "--cfg", "job") == 0, capsys.readouterr().err
+    command, *rest = shlex.split(words)
+    arguments = parse(rest)
+    if arguments.multirun:  # which Hydra does not show
+        composed = members(command, arguments)
+        assert len(composed) > 1
+        assert launcher_settings(plain(composed[0].config.launcher)).name
+    else:
+        assert call(command, *rest, "--cfg", "job") == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", SUBMITTED)

@@ -42,7 +42,7 @@ MINIATURE = {
     "negprompt data prepare": Made(f"data.num_shots={SHOTS} workers=1", "use them with data.shards=shards/"),
     "negprompt train experiment=table2": Made(f"{LIGHT} {FEW}", "reused runs/imagenet_1k"),
     "negprompt train experiment=table2 method=coop": Made(f"{LIGHT} {FEW} {SHORT}", "written to runs/imagenet_1k/coop"),
-    "negprompt train --multirun experiment=table2": Made(f"{LIGHT} {FEW}", "written to runs/imagenet_1k/negprompt"),
+    "negprompt train --multirun experiment=table2": Made(f"{LIGHT} {FEW}", "4 done"),
     "negprompt train experiment=table3": Made(LIGHT, "written to runs/imagenet_hard_4"),
     "negprompt train experiment=openood": Made(f"{LIGHT} data.num_shots=1", "written to runs/openood"),
     "negprompt train data=tiny_imagenet": Made(LIGHT, "written to runs/tiny_imagenet"),
