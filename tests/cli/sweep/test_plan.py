@@ -61,7 +61,7 @@ def test_finished_members_are_reused_and_made_again_where_that_is_asked_for(quic
 
 def test_a_run_that_somebody_works_on_is_left_to_them(quick, monkeypatch):
     first = planned(*quick, "seed=1,2").members[0].folder
-    busy = Holder("elsewhere", 7, None, 0)
+    busy = Holder("elsewhere", 7, None, 0, "2026-11-26T00:00:00+00:00")
     monkeypatch.setattr(plan, "holder", lambda folder: busy if folder == first else None)
     found = planned(*quick, "seed=1,2")
     assert (found.elsewhere, [member.name for member in found.rest]) == ({first}, ["seed=2"])
