@@ -181,6 +181,27 @@ def test_who_looked_long_ago_does_not_take_a_number_that_was_used_meanwhile(fold
     assert [entry.name for entry in place(folder).iterdir()] == ["3.json"]
 
 
+def test_who_asked_slurm_for_long_leaves_those_alone_that_came_meanwhile(child, folder, job, squeue, monkeypatch):
+    """The first takeover is over, and numbers begin at 1 again: the slow one's is higher than that of who works now."""
+    job(0)
+    aged(elsewhere(folder), 60)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "4")
+    asked, answer = folder.parent / "asked", folder.parent / "answer"
+    squeue(f"touch {asked}; while [ ! -e {answer} ]; do sleep 0.02; done")
+    _, slow = child(take_over, folder)
+    slow.recv()
+    slow.send("go")
+    while not asked.exists():
+        time.sleep(0.02)
+    with lease(folder, expiry=1.0):
+        pass
+    with lease(folder) as held:
+        answer.touch()
+        assert slow.recv() is False
+        held.check()
+        assert record(folder)[0].name == "1.json"
+
+
 def test_a_second_one_is_told_who_holds_the_folder_and_leaves_no_trace(child, folder):
     process, pipe = child(hold, folder)
     pipe.recv()
@@ -245,6 +266,19 @@ def test_an_owner_gives_signs_of_life(folder):
             time.sleep(0.02)
 
 
+def test_signs_of_life_go_on_after_a_hiccup_of_the_file_server(folder):
+    with lease(folder, heartbeat=0.05):
+        path, _ = record(folder)
+        path.rename(path.with_name("gone"))
+        time.sleep(0.3)
+        path.with_name("gone").rename(path)
+        aged(path, 1000)
+        deadline = time.monotonic() + 10
+        while time.time() - path.stat().st_mtime > 100:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_ages_are_read_from_the_file_servers_clock(folder, monkeypatch):
     elsewhere(folder)
     monkeypatch.setattr(time, "time", lambda: 4e9)
@@ -296,6 +330,18 @@ def test_a_successor_that_has_not_removed_the_old_lease_yet_counts(folder):
         path.with_name("2.json").write_text(json.dumps({**content, "key": "another"}))
         with pytest.raises(RunError, match="taken over"):
             held.check()
+
+
+def test_a_file_server_that_does_not_answer_is_not_called_another_process(folder, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with lease(folder) as held:
+        with monkeypatch.context() as patch:
+            patch.setattr(leases, "_read", refuse)
+            with pytest.raises(RunError, match="Input/output error"):
+                held.check()
+        held.check()
 
 
 def test_a_folder_that_was_removed_is_named(folder):

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from negprompt.errors import RunBusyError, RunError
+from negprompt.runs.exclusive import create
 from negprompt.runs.folder import explained
 from negprompt.runs.owner import Owner, has_ended, is_earlier_me, myself
 
@@ -36,8 +37,6 @@ WAIT_S = 2.0
 _TRIES = 200
 _CHANGED = (errno.ENOENT, errno.ESTALE, errno.EEXIST)
 """What is said of files that somebody else has just removed; the last one by `mkdir` of the folder."""
-_NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
-
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +80,15 @@ class Lease:
         """To be called before results are written.
 
         Raises:
-            RunError: another process took the folder over, since this one gave no sign of life, or the folder is gone.
+            RunError: another process took the folder over, since this one gave no sign of life, or the folder is gone,
+                or the file server does not answer.
         """
         if not self.folder.is_dir():
             msg = f"The run folder {self.folder} was removed while the run worked in it: run the same command again."
             raise RunError(msg)
-        if not self.is_mine():
+        with explained(self.folder):
+            lost = not self.is_mine()
+        if lost:
             msg = (
                 f"The run folder {self.folder} was taken over by another process, since this one gave no sign of life "
                 f"for {EXPIRY_S:.0f} s. This one wrote nothing more; the same command shows how the other gets on."
@@ -94,18 +96,19 @@ class Lease:
             raise RunError(msg)
 
     def is_mine(self) -> bool:
-        """Whether nobody took the folder over; opening the file asks the file server, whatever is cached here."""
-        try:
-            owner = _read(self._path)[0]
-            return owner is not None and owner.key == self._key and _numbers(self._path.parent)[-1:] == [self._number]
-        except OSError:
-            return False
+        """Whether nobody took the folder over; opening the file asks the file server, whatever is cached here.
+
+        Raises:
+            OSError: the file server does not answer, which tells nothing.
+        """
+        return _made_by(self._path, self._key) and _numbers(self._path.parent)[-1:] == [self._number]
 
     def beat_until(self, stop: threading.Event, every: float) -> None:
-        """Give signs of life; the file server's clock makes their times."""
-        while not stop.wait(every) and self.is_mine():
+        """Give signs of life; the file server's clock makes their times, and its hiccups do not end them."""
+        while not stop.wait(every):
             with contextlib.suppress(OSError):
-                os.utime(self._path)
+                if self.is_mine():
+                    os.utime(self._path)
 
     def release(self) -> None:
         """Let others work in the folder."""
@@ -197,10 +200,12 @@ def _acquire(folder: Path, expiry: float) -> Lease:
                 raise RunBusyError(_busy(folder, present.owner))
             number = 1 if present is None else present.number + 1
             path = place / f"{number}.json"
-            if _create(path, me):
-                # Who looked long ago can make a number that was used and removed since; the present owner's is higher.
+            # Much can happen after the look: Slurm is slow to answer, machines stall. A number that was used and removed
+            # since is lower than the present owner's; where numbers began at 1 again, what it replaces is gone. The
+            # first look at that only keeps others from seeing a wrong number, the second one decides.
+            if _is_there(place, present) and create(path, json.dumps(me._asdict(), indent=1).encode()):
                 numbers = _numbers(place)
-                if numbers[-1] == number:
+                if numbers[-1:] == [number] and _is_there(place, present):
                     for older in numbers[:-1]:
                         (place / f"{older}.json").unlink(missing_ok=True)
                     return Lease(folder, path, me.key)
@@ -220,6 +225,13 @@ def _present(place: Path) -> _Present | None:
     return _Present(numbers[-1], owner, _now(place.parent) - touched)
 
 
+def _is_there(place: Path, replaced: _Present | None) -> bool:
+    """Whether the file that is to be replaced is still the one that was looked at."""
+    if replaced is None or replaced.owner is None:
+        return True
+    return _made_by(place / f"{replaced.number}.json", replaced.owner.key)
+
+
 def _numbers(place: Path) -> list[int]:
     try:
         return sorted(int(path.stem) for path in place.iterdir() if re.fullmatch(r"\d+\.json", path.name))
@@ -237,6 +249,16 @@ def _read(path: Path) -> tuple[Owner | None, float]:
             return None, touched
 
 
+def _made_by(path: Path, key: str) -> bool:
+    try:
+        owner = _read(path)[0]
+    except OSError as error:
+        if error.errno not in _CHANGED:
+            raise
+        return False
+    return owner is not None and owner.key == key
+
+
 def _now(folder: Path) -> float:
     """The time on the file server's clock; clocks of two machines are never compared."""
     with tempfile.TemporaryFile(dir=folder) as probe:
@@ -249,38 +271,6 @@ def _now(folder: Path) -> float:
 
 def _now_here() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _create(path: Path, me: Owner) -> bool:
-    """Make the file with its whole content, if nobody else has made it."""
-    content = json.dumps(me._asdict(), indent=1).encode()
-    temporary = path.with_name(f".{me.key}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return temporary.stat().st_nlink == 2  # the network repeated a request that had been granted
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            return _create_in_place(path, content)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return True
-
-
-def _create_in_place(path: Path, content: bytes) -> bool:
-    """The same where there are no hard links; readers may meet half of it, and wait."""
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
-    return True
 
 
 def _busy(folder: Path, owner: Owner | None) -> str:
