@@ -23,7 +23,7 @@ from negprompt.methods.base import PromptLearning
 from negprompt.prompts import bundle as bundles
 from negprompt.reports.figures import score_histograms
 from negprompt.request import SCHEMA, Finder, Request
-from negprompt.runs.finished import Expected, move_aside, reusable
+from negprompt.runs.finished import Expected, begin_anew, reusable, was_begun_anew
 from negprompt.runs.folder import RunFolder
 from negprompt.runs.lease import lease, lease_when_free
 from negprompt.runs.logfile import log_to
@@ -82,6 +82,8 @@ def train(request: Request, *, as_stage: bool = False) -> Finished:
     bench = _workbench(request)
     given = _given_prompts(request, bench)
     folder = RunFolder(request.runs_dir / request.run_name(bench, given), writes=ranks.rank() == 0)
+    if request.resume == "never" and ranks.of_rank_zero(was_begun_anew(folder.path)):
+        request = replace(request, resume="auto")
 
     def before() -> Finished | None:
         return _finished_before(request, bench, folder, as_stage=as_stage)
@@ -92,7 +94,7 @@ def train(request: Request, *, as_stage: bool = False) -> Finished:
         if (finished := before()) is not None:  # by whoever held the folder until now
             return finished
         if folder.writes and request.resume == "never":
-            _put_aside(folder.path, request.runs_dir)
+            begin_anew(folder, request.runs_dir)
         folder.create()
         folder.remove_unfinished_files()
         folder.write_bytes("config.yaml", yaml.safe_dump(dict(request.config), sort_keys=False).encode())
@@ -128,11 +130,6 @@ def _held(folder: RunFolder, *, waits: bool) -> Iterator[RunFolder]:
         if (refusal := ranks.of_rank_zero(refusal)) is not None:
             raise refusal
         yield folder
-
-
-def _put_aside(path: Path, runs_dir: Path) -> None:
-    if (aside := move_aside(path, runs_dir)) is not None:
-        log.info("resume=never: the run that was in %s is now in %s", path, aside)
 
 
 def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder: RunFolder) -> Finished:

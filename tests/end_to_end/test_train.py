@@ -114,6 +114,29 @@ def test_an_unfinished_run_is_kept_too_when_it_is_made_anew(icons, tmp_path, mon
     assert (checkpoint.parents[1] / "FAILED.json").exists()
 
 
+def test_a_job_that_slurm_queues_again_goes_on_with_what_it_began_anew(icons, finished, tmp_path, monkeypatch, caplog):
+    """Preemption must not lose a `resume=never` run; what another job left is made anew, also by a queued-again one."""
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "c1")
+    wanted = request(icons, tmp_path, method=coop(), resume="never")
+    for job, preempted in (("7", True), ("8", False)):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # the first time, it was stopped before it began
+        if preempted:
+            with monkeypatch.context() as patch:
+                patch.setattr(CoOp, "loss", failing(CoOp.loss, KeyboardInterrupt(), 5))
+                with pytest.raises(KeyboardInterrupt):
+                    api.train(wanted)
+        monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            run = api.train(wanted)
+        assert ("Going on from" in caplog.text) == preempted
+        assert not run.reused
+        assert results(run.folder) == results(stage1_of(finished.folder))
+        assert api.train(wanted).reused
+    assert [path.name for path in tmp_path.rglob("_superseded/*/*/*/*-[0-9]")] == [f"{run.folder.name}-1"]
+
+
 @pytest.mark.parametrize("resume", ["auto", "never"])
 def test_a_run_that_somebody_else_makes_is_left_alone(icons, tmp_path, resume):
     run = api.train(request(icons, tmp_path, method=coop()))

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from negprompt.errors import RunError, nearest
+from negprompt.runs import owner
 from negprompt.runs.folder import DONE, FAILED, REQUIRED_FILES, RunFolder, explained, read_json
 
 SUPERSEDED = "_superseded"
 """Folder below `paths.runs_dir` with the runs that `resume=never` has replaced."""
+
+_BEGUN_BY = ".begun_by"
+"""File of a run folder with the Slurm job that made it anew."""
 
 log = logging.getLogger(__name__)
 
@@ -69,19 +73,25 @@ def _version_of(folder: Path) -> str:
     return str(versions.get("negprompt", "unknown")) if isinstance(versions, dict) else "(unknown)"
 
 
-def move_aside(folder: Path, runs_dir: Path) -> Path | None:
-    """Put a run away whole, by one rename, to make it anew; nobody else may work in it.
+def begin_anew(folder: RunFolder, runs_dir: Path) -> None:
+    """Put away what is in a run folder, for `resume=never`, and note in the new one which job began it.
 
     Args:
-        folder: the run folder, below `runs_dir`.
+        folder: of a run below `runs_dir`; nobody else may work in it.
         runs_dir: the folder of all runs.
 
-    Returns:
-        Where it is now, None where there was nothing.
-
     Raises:
-        RunError: it cannot be moved.
+        RunError: it cannot be moved or made.
     """
+    if (aside := _move_aside(folder.path, runs_dir)) is not None:
+        log.info("resume=never: the run that was in %s is now in %s", folder.path, aside)
+    folder.create()
+    if (job := owner.this_job()) is not None:
+        folder.write_bytes(_BEGUN_BY, job.encode())
+
+
+def _move_aside(folder: Path, runs_dir: Path) -> Path | None:
+    """Put a run away whole, by one rename; None where there was nothing."""
     with explained(folder):
         if not folder.is_dir() or not any(folder.iterdir()):
             return None
@@ -92,6 +102,14 @@ def move_aside(folder: Path, runs_dir: Path) -> Path | None:
             number += 1
         folder.rename(aside)
     return aside
+
+
+def was_begun_anew(folder: Path) -> bool:
+    """Whether this job made the folder anew before Slurm queued it again: then it must not lose what it did."""
+    try:
+        return owner.is_queued_again() and (folder / _BEGUN_BY).read_text(encoding="utf-8") == owner.this_job()
+    except OSError:
+        return False
 
 
 def find_run(path: str | Path) -> RunFolder:

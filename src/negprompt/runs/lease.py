@@ -200,9 +200,9 @@ def _acquire(folder: Path, expiry: float) -> Lease:
                 raise RunBusyError(_busy(folder, present.owner))
             number = 1 if present is None else present.number + 1
             path = place / f"{number}.json"
-            # Much can happen after the look: Slurm is slow to answer, machines stall. A number that was used and removed
-            # since is lower than the present owner's; where numbers began at 1 again, what it replaces is gone. The
-            # first look at that only keeps others from seeing a wrong number, the second one decides.
+            # Much can happen after the look: Slurm is slow to answer, machines stall. A number that was used and
+            # removed since is lower than the present owner's; where numbers began at 1 again, what it replaces is gone.
+            # The first look at that only keeps others from seeing a wrong number, the second one decides.
             if _is_there(place, present) and create(path, json.dumps(me._asdict(), indent=1).encode()):
                 numbers = _numbers(place)
                 if numbers[-1:] == [number] and _is_there(place, present):

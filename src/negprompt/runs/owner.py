@@ -74,6 +74,17 @@ def has_ended(owner: Owner, *, ask_slurm: bool) -> bool:
     return ask_slurm and owner.job_id is not None and not _is_of_my_job(owner) and _job_has_ended(owner)
 
 
+def this_job() -> str | None:
+    """The Slurm job of this process, the same each time Slurm queues it again; None outside of one."""
+    job, cluster = _job_id(), os.environ.get("SLURM_CLUSTER_NAME")
+    return None if job is None else f"{cluster} {job}"
+
+
+def is_queued_again() -> bool:
+    """Whether Slurm has started the job of this process before."""
+    return _restart() > 0
+
+
 def _is_of_my_job(owner: Owner) -> bool:
     return owner.job_id is not None and (owner.job_id, owner.cluster) == (
         _job_id(),
