@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,3 +78,16 @@ def one_message(said: Said, code: int, *fragments: str) -> None:
     assert not [fragment for fragment in fragments if fragment not in line], line
     assert said.code == code
     assert "Traceback" not in said.err + said.out
+
+
+def processes_with(text: str) -> list[str]:
+    """Command lines of other processes that contain a text."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if text in line and file.parent.name != str(os.getpid()):
+            lines.append(line)
+    return lines

@@ -256,16 +256,20 @@ def measure(kills: int, signals: int, seed: int, output: Path) -> None:
         runs += 1
         for folder in work.glob("*-*"):
             shutil.rmtree(folder)
+        write(stops, runs, output)
         print(f"run {runs} ({case}): {len(stops)} stops so far, {len(wanted)} to go", flush=True)
     shutil.rmtree(work)
+    print(table(stops, runs))
+
+
+def write(stops: list[Stop], runs: int, output: Path) -> None:
+    """Both tables, after every run: what was measured is kept whatever happens to this script."""
     output.mkdir(parents=True, exist_ok=True)
     with (output / "kills.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Stop._fields)
         writer.writerows(stops)
-    text = table(stops, runs)
-    (output / "kills.md").write_text(text)
-    print(text)
+    (output / "kills.md").write_text(table(stops, runs))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from command_line import Said, one_message
+from command_line import Said, one_message, processes_with
 
 pytestmark = pytest.mark.slow
 
@@ -25,19 +24,6 @@ def command(*words):
 def run(*words) -> Said:
     done = subprocess.run(command(*words), capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False)
     return Said(done.returncode, done.stdout, done.stderr)
-
-
-def processes_with(text: str) -> list[str]:
-    """Command lines of running processes that contain a text."""
-    lines = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = file.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if text in line:
-            lines.append(line)
-    return lines
 
 
 def test_a_run_of_two_processes_is_told_and_written_once(light, tmp_path, no_figures):

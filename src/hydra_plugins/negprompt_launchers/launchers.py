@@ -5,6 +5,7 @@ The jobs are `negprompt.cli.sweep.job.Jobs`, handed over as Hydra's task: launch
 No annotations from the future: Hydra loads this file in a way that hides the module from dataclasses.
 """
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,8 +78,9 @@ class _Launcher(Launcher):
         self._launch(numbers, str(self.config.hydra.sweep.dir))
         return [_completed() for _ in numbers]
 
+    @abc.abstractmethod
     def _launch(self, numbers: Sequence[int], folder: str) -> None:
-        raise NotImplementedError
+        """Start the jobs of these numbers, and return when they have ended or are queued."""
 
 
 class JoblibLauncher(_Launcher):

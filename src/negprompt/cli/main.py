@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from negprompt import stopping
-from negprompt.cli import completion, parent, stop
+from negprompt.cli import completion, exit_codes, parent, stop
 from negprompt.cli.paths import data_set_named, entry_named
 from negprompt.errors import nearest
 
@@ -71,8 +71,6 @@ COMMANDS = {
         "negprompt.cli.completion", "completion script of bash, zsh or fish", 'eval "$(negprompt completion bash)"'
     ),
 }
-
-EXIT_USAGE = 2
 
 
 def main() -> None:
@@ -136,7 +134,7 @@ def _completion(words: list[str]) -> int:
 
 def _fail(message: str) -> int:
     print(f"negprompt: {message}", file=sys.stderr)  # noqa: T201
-    return EXIT_USAGE
+    return exit_codes.USAGE
 
 
 if __name__ == "__main__":

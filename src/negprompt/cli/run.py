@@ -13,16 +13,12 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from negprompt.cli import launch, stop
+from negprompt.cli import exit_codes, launch, stop
 from negprompt.cli.arguments import Arguments, parse
 from negprompt.cli.compose import members, plain, swept
 from negprompt.cli.explain import explain
 from negprompt.cli.under_hydra import FULL_ERROR, run_hydra
 from negprompt.errors import ConfigError, PromptMismatchError, RunBusyError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_BUSY = 75  # EX_TEMPFAIL: try again later
 
 Job = Callable[[dict[str, Any]], None]
 
@@ -70,7 +66,7 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         if wants_traceback:
             raise
         _say(name, explain(error))
-        return EXIT_USAGE
+        return exit_codes.USAGE
     return _verdict(name, failures, len(composed))
 
 
@@ -105,14 +101,14 @@ def _yaml(name: str) -> str:
 def _verdict(name: str, failures: Sequence[Failure], members: int) -> int:
     """The exit code, and for a sweep which of its members failed."""
     if failures and all(isinstance(failure.error, RunBusyError) for failure in failures):
-        return EXIT_BUSY
+        return exit_codes.BUSY
     if members > 1 and failures:
         named = "; ".join(failure.member for failure in failures)
         _say(name, f"{len(failures)} of {members} runs failed: {named}. The same command again makes only these.")
-        return EXIT_FAILED
+        return exit_codes.FAILED
     if failures:
         refused = isinstance(failures[0].error, ConfigError | PromptMismatchError)
-        return EXIT_USAGE if refused else EXIT_FAILED
+        return exit_codes.USAGE if refused else exit_codes.FAILED
     return 0
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from negprompt.cli import exit_codes
+from negprompt.cli.sweep import children
 from negprompt.runs.finished import find_run
 
-_STOPPED = {128 + one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
-_BUSY = 75
 BUSY_SECONDS = 10.0
 """Time between two looks at a run that another process has."""
 
@@ -62,9 +60,11 @@ def measured(
     folders: list[str] = []
     for seed in seeds:
         log = logs.with_name(f"{logs.name}_seed{seed}.log")
-        while (ended := run([*words, f"seed={seed}"], log)).code == _BUSY:  # for example one that a kill has left
+        while (
+            ended := run([*words, f"seed={seed}"], log)
+        ).code == exit_codes.BUSY:  # for example one that a kill has left
             time.sleep(BUSY_SECONDS)
-        if ended.code in _STOPPED:
+        if ended.code in children.STOPPED:
             raise KeyboardInterrupt
         if ended.code:
             return Measured(None, {"runs": folders}, f"seed={seed}: {_reason(ended)}")
@@ -85,8 +85,8 @@ def run(words: Sequence[str], log: Path) -> Ended:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "negprompt", "train", *words],
-            env={key: value for key, value in os.environ.items() if key != "HYDRA_FULL_ERROR"},  # one message is enough
+            [*children.python(), "train", *words],
+            env=children.variables({}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

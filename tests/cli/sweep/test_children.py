@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from negprompt import stopping
 from negprompt.cli.sweep import children
 
 SLOW_TO_SAVE = """
@@ -69,10 +70,10 @@ def test_a_child_that_does_not_end_is_killed_in_the_end(at_work, monkeypatch):
 
 
 def test_handlers_are_as_before_afterwards():
-    before = [signal.getsignal(number) for number in children.STOPS]
+    before = [signal.getsignal(number) for number in stopping.SIGNALS]
     with children.stopped_by_signals():
         pass
-    assert [signal.getsignal(number) for number in children.STOPS] == before
+    assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
 
 
 def test_a_child_is_the_first_process_of_its_own(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import processes_with
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def test_ctrl_c_stops_the_member_that_runs_and_the_same_command_goes_on(quick, t
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("negprompt train: interrupted. What was finished is kept;")
     assert states(table()) == {"seed=1": "stopped", "seed=2": "not begun"}
-    assert not running(str(tmp_path))
+    assert not processes_with(str(tmp_path))
 
     if launcher[0] == "local":
         (code / "mended").touch()
@@ -83,20 +83,7 @@ def test_a_child_ends_with_a_sweep_that_was_killed(quick, troubled, tmp_path):
             time.sleep(0.1)
         sweep.kill()
     for _ in range(200):
-        if not running(str(tmp_path)):
+        if not processes_with(str(tmp_path)):
             break
         time.sleep(0.1)
-    assert not running(str(tmp_path))
-
-
-def running(text: str) -> list[str]:
-    """Command lines of other processes that contain a text."""
-    lines = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = file.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if text in line and file.parent.name != str(os.getpid()):
-            lines.append(line)
-    return lines
+    assert not processes_with(str(tmp_path))

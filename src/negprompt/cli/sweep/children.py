@@ -14,10 +14,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from negprompt import stopping
 from negprompt.cli import parent
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that ask a run to save and end."""
+STOPPED = {128 + one for one in stopping.SIGNALS} | {-one for one in stopping.SIGNALS}
+"""Exit codes of a run that was asked to save and end."""
 
 PATIENCE = 300.0
 """Seconds that a child has to save before it is killed."""
@@ -56,7 +57,7 @@ def run(
             return None
         child = subprocess.Popen(
             command,
-            env=_environment(environment),
+            env=variables(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
@@ -108,7 +109,7 @@ def wait_for_all() -> None:
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """Hand signals of this process on to its children while the body runs; to be called by the main thread."""
-    before = {number: signal.signal(number, stop) for number in STOPS}
+    before = {number: signal.signal(number, stop) for number in stopping.SIGNALS}
     _received.clear()
     _deadline[0] = float("inf")
     try:
@@ -123,7 +124,8 @@ def python() -> list[str]:
     return [sys.executable, "-m", "negprompt"]
 
 
-def _environment(changes: Mapping[str, str]) -> dict[str, str]:
+def variables(changes: Mapping[str, str]) -> dict[str, str]:
+    """A child's environment: this one's, without what would mislead it, and who its parent is."""
     kept = {
         key: value
         for key, value in os.environ.items()

@@ -13,15 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from negprompt.cli import exit_codes
 from negprompt.cli.sweep import children, gpus, summary
 from negprompt.cli.sweep.member import Member, time_of
 from negprompt.errors import RunError
 from negprompt.runs.folder import DONE, FAILED, RunFolder, atomic_write
-
-BUSY = 75
-"""Exit code of a run that another process is making right now."""
-
-_STOPPED = {128 + one for one in children.STOPS} | {-one for one in children.STOPS}
 
 
 class ChildDiedError(RunError):
@@ -109,7 +105,11 @@ class Job:
                 output=output,
                 own_session=self.own_session,
             )
-        if code is not None and code not in (0, BUSY, *_STOPPED) and time_of(member.folder / FAILED) == before:
+        if (
+            code is not None
+            and code not in (0, exit_codes.BUSY, *children.STOPPED)
+            and time_of(member.folder / FAILED) == before
+        ):
             _note(member, code)
 
     def log(self, member: Member) -> Path:

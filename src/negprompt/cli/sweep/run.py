@@ -13,7 +13,7 @@ from negprompt.cli import launch as processes
 from negprompt.cli.arguments import Arguments
 from negprompt.cli.compose import Composed, plain
 from negprompt.cli.sweep import children, gpus, slurm
-from negprompt.cli.sweep.job import BUSY, Job, Jobs
+from negprompt.cli.sweep.job import Job, Jobs
 from negprompt.cli.sweep.launch import launch
 from negprompt.cli.sweep.member import Member
 from negprompt.cli.sweep.plan import Plan, planned
@@ -72,7 +72,7 @@ def _here(plan: Plan, launcher: Launcher, overrides: Sequence[str], view: View) 
     if stopped is not None:
         view.stopped(stopped)
         return 128 + stopped
-    return exit_code(rows, BUSY)
+    return exit_code(rows)
 
 
 def _on_slurm(plan: Plan, launcher: Slurm, overrides: Sequence[str], view: View) -> int:
@@ -102,7 +102,7 @@ def _on_slurm(plan: Plan, launcher: Slurm, overrides: Sequence[str], view: View)
         view.left(ledger.write())
         raise
     view.end(rows)
-    return exit_code(rows, BUSY)
+    return exit_code(rows)
 
 
 def _job(members: Sequence[Member], folder: Path, launcher: Launcher, width: int) -> Job:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from filelock import FileLock
 
+from negprompt.cli import exit_codes
 from negprompt.cli.sweep.member import Member, time_of
 from negprompt.errors import RunError
-from negprompt.runs.folder import DONE, FAILED, RunFolder, explained
+from negprompt.runs.folder import DONE, FAILED, RunFolder, explained, read_json
 
 FILE = "sweep.csv"
 MEMBERS = "members.json"
@@ -101,7 +101,7 @@ class Ledger:
             return _finished(member, "reused" if folder in self.reused else "done")
         if (state := self.known(member)) is not None:
             return Row(member, state, {})
-        failure = _json(folder / FAILED)
+        failure = read_json(folder / FAILED)
         if failure and time_of(folder / FAILED) != member.old_failure and failure.get("error") != "KeyboardInterrupt":
             return Row(member, "failed", {}, error=f"{failure.get('error')}: {failure.get('message')}")
         return Row(member, "stopped" if (folder / "config.yaml").is_file() else "not begun", {})
@@ -113,7 +113,7 @@ def load(folder: Path) -> Ledger:
     Raises:
         RunError: there are none, or they cannot be read.
     """
-    content = _json(folder / MEMBERS)
+    content = read_json(folder / MEMBERS)
     try:
         members = [
             Member(**{**one, "folder": Path(one["folder"]), "words": tuple(one["words"])}) for one in content["members"]
@@ -124,12 +124,12 @@ def load(folder: Path) -> Ledger:
         raise RunError(msg) from error
 
 
-def exit_code(rows: Sequence[Row], busy: int) -> int:
-    """0 where all are done, 1 where one failed or was lost, `busy` where others still wait or run."""
+def exit_code(rows: Sequence[Row]) -> int:
+    """Of the sweep: 0 where all are done, 1 where one failed or was lost, 75 where others still wait or run."""
     states = {row.state for row in rows}
     if states <= set(DONE_STATES):
         return 0
-    return busy if states <= {*DONE_STATES, *UNFINISHED_STATES} else 1
+    return exit_codes.BUSY if states <= {*DONE_STATES, *UNFINISHED_STATES} else exit_codes.FAILED
 
 
 @contextlib.contextmanager
@@ -145,8 +145,8 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 
 
 def _finished(member: Member, state: str) -> Row:
-    metrics = _json(member.folder / "metrics.json")
-    seconds = _json(member.folder / "provenance.json").get("seconds", {})
+    metrics = read_json(member.folder / "metrics.json")
+    seconds = read_json(member.folder / "provenance.json").get("seconds", {})
     score, sets = next(iter(metrics.get("scores", {}).items()), ("", {}))
     flat = {f"{name}/{key}": value for name, values in sets.items() for key, value in values.items()}
     accuracy = {"id_accuracy": metrics["id_accuracy"]} if "id_accuracy" in metrics else {}
@@ -166,12 +166,3 @@ def _csv(rows: Sequence[Row]) -> str:
             [member.name, row.state, member.folder, seconds, row.score, *metrics, row.error, member.command]
         )
     return file.getvalue()
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """A file's content, empty where there is none, or another process is writing or has damaged it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
