@@ -41,6 +41,16 @@ def forget() -> None:
     _State.interrupted = _State.waits = False
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Start helper processes in the body: they get no signal before `leave_to_parent`, this process after the body."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def leave_to_parent(worker: int = 0) -> None:
     """Let a helper process, number `worker`, live through a signal that is sent to a job's processes all at once.
 
@@ -50,9 +60,12 @@ def leave_to_parent(worker: int = 0) -> None:
     for number in SIGNALS:
         if number != signal.SIGTERM:  # by which the command ends it
             signal.signal(number, signal.SIG_IGN)
+    heard = set(SIGNALS)
     if sys.platform == "linux":  # elsewhere nobody tells who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_parent, daemon=True).start()
+        heard.remove(signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, heard)
 
 
 def take_back() -> None:

@@ -176,7 +176,7 @@ def test_missing_weights_say_where_to_get_them_and_where_to_put_them(tmp_path, m
 
 def test_without_a_network_the_message_is_the_same(known_model, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(BackboneError, match=rf"'nobody/tiny/'.*<paths\.weights_dir>/{MODEL}--{TAG}\.safetensors"):
+    with pytest.raises(BackboneError, match=rf"/nobody/tiny'.*<paths\.weights_dir>/{MODEL}--{TAG}\.safetensors"):
         settings().build()
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from helpers import SPEC, image_set
@@ -54,12 +55,13 @@ def test_lightnings_own_exit_after_sigterm_is_a_stop_too(monkeypatch):
         raise SystemExit(143)
 
 
-@pytest.fixture
-def loader():
+@pytest.fixture(params=[0, 0.5], ids=["started", "still starting"])
+def loader(request, monkeypatch):
     """Pictures one by one from two loader processes, and these processes."""
+    at_work = stopping.leave_to_parent
+    monkeypatch.setattr(stopping, "leave_to_parent", lambda worker: time.sleep(request.param) or at_work(worker))
     loader = batch_loader(ImageDataset(image_set(12, num_classes=4), SPEC), SequentialBatches(12, 1), 2)
     before, batches = set(multiprocessing.active_children()), iter(loader)
-    next(batches)
     return batches, [process for process in multiprocessing.active_children() if process not in before]
 
 
@@ -69,7 +71,7 @@ def test_signals_for_a_whole_job_leave_its_loader_processes_at_work(loader, numb
     batches, processes = loader
     for process in processes:
         subprocess.run(["kill", f"-{int(number)}", str(process.pid)], check=True)
-    assert len(list(batches)) == 11
+    assert len(list(batches)) == 12
 
 
 def test_loader_processes_end_when_their_parent_says(loader):

@@ -15,6 +15,7 @@ from negprompt import stopping
 from negprompt.data.base import Augmentation
 from negprompt.data.contents import Contents
 from negprompt.data.decoding import decode
+from negprompt.data.loader import Loader
 from negprompt.data.transforms import batch_of, test_pixels, train_pixels
 from negprompt.ranks import rank, world_size
 from negprompt.types import Batch, ImageSet, ImageSpec, SampleIndex, Split
@@ -190,7 +191,7 @@ def batch_loader(
     pin_memory: bool = False,
 ) -> DataLoader[Batch]:
     """A loader of whole batches; `keep_workers` from pass to pass, for a loader that is gone through many times."""
-    return DataLoader(
+    return Loader(
         dataset,
         batch_sampler=batches,
         collate_fn=_as_is,

@@ -6,14 +6,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, zip_longest
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from negprompt import stopping
 from negprompt.data.datamodule import ImageDataset
+from negprompt.data.loader import Loader
 from negprompt.features.key import View
 from negprompt.types import ImageSpec, SampleIndex
 
@@ -95,7 +96,7 @@ class BlockLoader:
     def __iter__(self) -> Iterator[BlockBatch]:
         """Blocks, some of them made ahead."""
         if self._num_workers > 0:
-            loader: DataLoader[Any] = DataLoader(
+            loader = Loader(
                 self._dataset, batch_size=None, num_workers=self._num_workers, worker_init_fn=stopping.leave_to_parent
             )
             yield from loader
