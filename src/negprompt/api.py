@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import lightning
 import yaml
+from torch import Tensor
 
 from negprompt import ranks, stopping
 from negprompt.data.base import load_split
@@ -43,6 +44,13 @@ class Finished(NamedTuple):
     folder: Path
     metrics: dict[str, Any]
     reused: bool
+
+
+class Prompts(NamedTuple):
+    """What training ends with: context vectors, and what a method learned beside them."""
+
+    bundle: PromptBundle
+    adapter: Mapping[str, Tensor]
 
 
 @dataclass
@@ -145,9 +153,11 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
                 tracker.uses(source)
             steps = _fit(request, module, bench, folder, tracker, clock)
             bundle = _bundle(request, bench, module, folder, stage1, steps)
+            if adapter := module.adapter():
+                folder.write_bytes(bundles.ADAPTER_FILE, bundles.adapter_bytes(adapter))
             folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
             with clock.phase("evaluation"):
-                metrics = _evaluate(request, bench, bundle, folder)
+                metrics = _evaluate(request, bench, Prompts(bundle, adapter), folder)
             if tracker is not None:
                 tracker.finished(metrics)
         folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device)))
@@ -188,20 +198,21 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
         output: folder for metrics.json, scores.npz and figures.
     """
     ranks.join(request.trainer.devices, on_gpu=request.trainer.on_cuda)
-    bundle = bundles.load(run)
+    prompts = Prompts(bundles.load(run), bundles.load_adapter(run))
     bench = _workbench(request)
     folder = RunFolder(output, writes=ranks.rank() == 0)
     folder.create()
-    return _evaluate(request, bench, bundle, folder)
+    return _evaluate(request, bench, prompts, folder)
 
 
 def _workbench(request: Request) -> Workbench:
     split = ranks.zero_first(lambda: load_split(request.data, request.ood, request.seed))
+    local = request.features.local or "local" in request.looks_at
     return Workbench(
         request.backbone,
         split,
         request.data.augmentation,
-        request.features,
+        request.features.model_copy(update={"local": local}),
         request.features_dir or request.runs_dir / "_features",
         request.trainer,
         request.seed,
@@ -282,18 +293,27 @@ def _bundle(
         "class_fraction": request.data.class_fraction,
         "positive_prompts": stage1,
         "steps": steps,
+        **module.metadata(),
     }
     return PromptBundle(positive, negative, metadata)
 
 
-def _evaluate(request: Request, bench: Workbench, bundle: PromptBundle, folder: RunFolder) -> dict[str, Any]:
+def _evaluate(request: Request, bench: Workbench, prompts: Prompts, folder: RunFolder) -> dict[str, Any]:
     """Run the test loop and write scores.npz, metrics.json and the histograms of the first score."""
-    split, scores = bench.split, request.chosen_scores()
-    functions = {name: score.function for name, score in scores.items()}
-    module = PromptEvaluation(bench.backbone, bundle, split.class_names, functions, list(split.test_sets()))
-    data = bench.test_datamodule()
+    split, scores, bundle = bench.split, request.chosen_scores(), prompts.bundle
+    bundles.check(bundle, bench.backbone)
+    bundles.check_names(bundle, split.class_names)
+    needs = frozenset().union(*(score.needs for score in scores.values()))
+    module = PromptEvaluation(
+        bench.backbone,
+        lambda: request.method.reader(bench.backbone, bundle, prompts.adapter, split.class_names),
+        scores,
+        list(split.test_sets()),
+        bench.training_features() if "training_features" in needs else None,
+    )
+    data = bench.test_datamodule(pixels="pixels" in needs)
     with interruptible():
-        run_trainer(request.trainer).test(module, data, verbose=False)
+        run_trainer(request.trainer, gradients="pixels" in needs).test(module, data, verbose=False)
     id_record, ood, shifted = by_side(module.records())
     folder.write_bytes("scores.npz", scores_npz(id_record, ood, list(scores), split, shifted))
     metrics = run_metrics(id_record, ood, list(scores), split, bundle, shifted)

@@ -16,6 +16,7 @@ from negprompt.features.workbench import Workbench
 from negprompt.methods.base import MethodSettings
 from negprompt.prompts import bundle as bundles
 from negprompt.runs.folder import RunFolder, request_hash, run_name
+from negprompt.scores.base import NEEDS, ON_REQUEST
 from negprompt.scores.choice import ScoreChoice
 from negprompt.settings import settings_target
 from negprompt.tracking.settings import LoggerSettings
@@ -37,7 +38,8 @@ class Hashed(NamedTuple):
 class Request:
     """Everything a run is: two equal requests are the same run and share a folder.
 
-    `scores` may be cut to what the method provides where `cut_scores` is set; `stage_scores` evaluate stage 1.
+    `scores` are cut to what the method provides anyway with `cut_scores="method"`, and to what a run of it can give
+    with "run"; None asks for exactly these. `stage_scores` evaluate stage 1.
     `features_dir` is the feature store, None for `_features` below `runs_dir`.
     `config` is the configuration the request was made from, kept in the folder's config.yaml.
     """
@@ -54,7 +56,7 @@ class Request:
     runs_dir: Path
     features_dir: Path | None = None
     logger: LoggerSettings = field(default_factory=LoggerSettings)
-    cut_scores: bool = False
+    cut_scores: Literal["method", "run"] | None = None
     resume: Literal["auto", "never"] = "auto"
     command: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -85,15 +87,22 @@ class Request:
         Raises:
             ConfigError: a score needs what the method does not provide.
         """
-        fitting = {name: score for name, score in self.scores.items() if score.needs <= self.method.provides}
+        available = self.method.provides | (frozenset() if self.cut_scores == "method" else ON_REQUEST)
+        fitting = {name: score for name, score in self.scores.items() if score.needs <= available}
         for name, score in self.scores.items():
-            if name not in fitting and not self.cut_scores:
+            if name not in fitting and self.cut_scores is None:
+                lacking = " and ".join(NEEDS[need] for need in sorted(score.needs - available))
                 msg = (
-                    f"score={name} needs {', '.join(sorted(score.needs))} prompts and method={self.method.name} has "
-                    f"none: choose a method that learns them (method=negprompt) or another score."
+                    f"score={name} needs {lacking}, which method={self.method.name} does not have: choose another "
+                    f"score, or a method that has them (for negative prompts method=negprompt)."
                 )
                 raise ConfigError(msg)
         return fitting
+
+    @property
+    def looks_at(self) -> frozenset[str]:
+        """What method and scores look at beside global image features (keys of `scores.base.NEEDS`)."""
+        return self.method.looks_at.union(*(score.needs for score in self.chosen_scores().values()))
 
     def first_stage(self) -> Request | None:
         """The request whose run this one's positive prompts come from, None for those that are named, or not needed."""
@@ -101,7 +110,7 @@ class Request:
         if stage is None or getattr(self.method, "positive_prompts", None) is not None:
             return None
         config = {**self.config, "method": settings_target(stage)}
-        return replace(self, method=stage, scores=self.stage_scores, cut_scores=True, config=config)
+        return replace(self, method=stage, scores=self.stage_scores, cut_scores="method", config=config)
 
     def given_prompts(self) -> PromptBundle | None:
         """The positive prompts that the request names.

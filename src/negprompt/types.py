@@ -11,7 +11,7 @@ Conventions, fixed once:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
@@ -55,18 +55,48 @@ class Batch(TypedDict, total=False):
 class Similarity(NamedTuple):
     """Cosines between images and prompts, never scaled.
 
-    `positive` (B, K); `negative` (B, K, P) or None for a run without negative prompts.
+    `positive` (B, K); `negative` (B, K, P) or None for a run without negative prompts; `local` (B, R, K) of the R
+    regions of each image to the positive prompts, or None where nobody asked.
     """
 
     positive: Tensor
     negative: Tensor | None = None
+    local: Tensor | None = None
+
+
+class Pixels(NamedTuple):
+    """Pictures that a score may change (ODIN).
+
+    `values` (B, 3, H, W) normalised; `std` (3,) of the normalisation; `similarity` sees pixels as the run does, with
+    a gradient.
+    """
+
+    values: Tensor
+    std: tuple[float, float, float]
+    similarity: Callable[[Tensor], Similarity]
 
 
 class ScoreInputs(NamedTuple):
-    """Everything a score may look at: the cosines and CLIP's logit scale (exp of the learned log, about 100)."""
+    """Everything a score may look at; what is None by default has to be asked for (`scores.base.score`).
+
+    `similarity`: cosines; `logit_scale`: CLIP's, exp of the learned log, about 100; `image_features` (B, D), *not*
+    normalised; `text_features` (K, D) of the positive prompts, unit length; `pixels`: the pictures themselves;
+    `fitted`: what the score's own `fit` made of the training pictures.
+    """
 
     similarity: Similarity
     logit_scale: float
+    image_features: Tensor | None = None
+    text_features: Tensor | None = None
+    pixels: Pixels | None = None
+    fitted: Tensor | None = None
+
+
+class TextFeatures(NamedTuple):
+    """Prompts of K classes as unit vectors: `positive` (K, D), `negative` (K, P, D) or None."""
+
+    positive: Tensor
+    negative: Tensor | None = None
 
 
 class PromptTokens(NamedTuple):

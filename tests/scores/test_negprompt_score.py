@@ -40,7 +40,7 @@ def test_no_negatives_a_class_gives_mcm() -> None:
 
 
 def test_shares_of_positives_and_negatives_add_up_to_one() -> None:
-    positive, negative = random_inputs(batch=1, classes=3, negatives=2).similarity
+    positive, negative, _ = random_inputs(batch=1, classes=3, negatives=2).similarity
     assert negative is not None
     every = torch.cat([positive, negative.flatten(1)], dim=1)[0]
     shares = []
@@ -52,7 +52,7 @@ def test_shares_of_positives_and_negatives_add_up_to_one() -> None:
 
 def test_a_constant_added_to_all_cosines_changes_nothing() -> None:
     inputs = random_inputs()
-    positive, negative = inputs.similarity
+    positive, negative, _ = inputs.similarity
     assert negative is not None
     shifted = ScoreInputs(Similarity(positive + 0.4, negative + 0.4), 100.0)
     torch.testing.assert_close(negprompt(shifted), negprompt(inputs), rtol=1e-12, atol=0)
@@ -60,7 +60,7 @@ def test_a_constant_added_to_all_cosines_changes_nothing() -> None:
 
 def test_the_score_falls_when_any_negative_rises() -> None:
     inputs = random_inputs(batch=1)
-    positive, negative = inputs.similarity
+    positive, negative, _ = inputs.similarity
     assert negative is not None
     before = negprompt(inputs)
     for position in range(negative.numel()):
@@ -70,14 +70,14 @@ def test_the_score_falls_when_any_negative_rises() -> None:
 
 
 def test_more_negatives_never_raise_the_score() -> None:
-    positive, negative = random_inputs(negatives=3).similarity
+    positive, negative, _ = random_inputs(negatives=3).similarity
     assert negative is not None
     fewer = negprompt(ScoreInputs(Similarity(positive, negative[:, :, :2]), 100.0))
     assert (negprompt(ScoreInputs(Similarity(positive, negative), 100.0)) < fewer).all()
 
 
 def test_the_order_of_classes_and_negatives_does_not_matter() -> None:
-    positive, negative = random_inputs().similarity
+    positive, negative, _ = random_inputs().similarity
     assert negative is not None
     turned = ScoreInputs(Similarity(positive.flip(1), negative.flip(1).flip(2)), 100.0)
     torch.testing.assert_close(

@@ -150,6 +150,8 @@ def insert_context(token_embeddings: Tensor, slots: Tensor, contexts: Tensor) ->
     """
     classes, length = slots.shape
     contexts = contexts.expand(classes, -1, -1, -1)
+    if contexts.shape[2] == 0:  # whole sentences
+        return token_embeddings.unsqueeze(1).expand(-1, contexts.shape[1], -1, -1).to(contexts.dtype)
     index = slots.clamp(min=0)[:, None, :, None].expand(-1, contexts.shape[1], -1, contexts.shape[-1])
     placed = torch.gather(contexts, 2, index)
     is_token = (slots == NO_SLOT).view(classes, 1, length, 1)

@@ -160,15 +160,15 @@ def imported(path: object, prefix: str) -> Any:  # noqa: ANN401 -- classes and f
         raise ConfigError(msg) from error
 
 
-def _scores(node: Mapping[str, Any]) -> tuple[dict[str, ScoreChoice], bool]:
-    """Scores of the group, and whether those that the method cannot give may be left out."""
+def _scores(node: Mapping[str, Any]) -> tuple[dict[str, ScoreChoice], Literal["method", "run"] | None]:
+    """Scores of the group, and which of them may be left out (`Request.cut_scores`)."""
     choices = {
         name: _score(name, value) for name, value in node.items() if isinstance(value, Mapping) and _TARGET in value
     }
     if not choices:
         msg = "score=[] leaves nothing to compute: choose at least one, for example score=mcm."
         raise ConfigError(msg)
-    return choices, bool(node.get("auto", False))
+    return choices, "run" if node.get("all") else "method" if node.get("auto") else None
 
 
 def _score(name: str, node: Mapping[str, Any]) -> ScoreChoice:

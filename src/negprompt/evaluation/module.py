@@ -1,4 +1,4 @@
-"""The test loop of every method: prompts of a bundle, all class names, any number of scores."""
+"""The test loop of every method: what its reader makes of pictures, any number of scores."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import lightning
 import torch
-import torch.nn.functional as F  # noqa: N812 -- torch's own convention
 from torch import Tensor
 
 from negprompt.backbones.base import FrozenBackbone
-from negprompt.errors import PromptMismatchError
 from negprompt.evaluation.recorder import SetRecord, SetRecorder
-from negprompt.prompts import bundle as bundles
-from negprompt.prompts.encoder import PromptEncoder
-from negprompt.prompts.similarity import similarity
-from negprompt.types import Batch, PromptBundle, ScoreInputs, Similarity
-
-ScoreFunctions = Mapping[str, Callable[[ScoreInputs], Tensor]]
+from negprompt.prompts.reader import Reader
+from negprompt.scores.choice import ScoreChoice
+from negprompt.types import Batch, Pixels, ScoreInputs, Similarity
 
 
 class PromptEvaluation(lightning.LightningModule):
@@ -25,63 +20,74 @@ class PromptEvaluation(lightning.LightningModule):
 
     Args:
         backbone: frozen CLIP.
-        bundle: context vectors; class-specific ones only go with the names they were learned on.
-        class_names: all K names of the benchmark in label order, also those never trained on.
-        scores: name -> score function.
+        make_reader: encodes the prompts, called once the backbone is where the test runs.
+        scores: by name.
         set_names: names of the test loaders in order.
-
-    Raises:
-        PromptMismatchError: class-specific prompts and other class names, or another backbone.
+        training_features: (N, D) of the training pictures, not normalised, for the scores that fit; else None.
     """
 
     def __init__(
         self,
         backbone: FrozenBackbone,
-        bundle: PromptBundle,
-        class_names: Sequence[str],
-        scores: ScoreFunctions,
+        make_reader: Callable[[], Reader],
+        scores: Mapping[str, ScoreChoice],
         set_names: Sequence[str],
+        training_features: Tensor | None = None,
     ) -> None:
         super().__init__()
-        bundles.check(bundle, backbone)
-        if bundles.is_class_specific(bundle) and bundle.metadata["train_class_names"] != list(class_names):
-            msg = (
-                f"Class-specific prompts of {len(bundle.positive)} classes cannot name the {len(class_names)} here: "
-                "use method.class_specific=false, or the class names they were learned on."
-            )
-            raise PromptMismatchError(msg)
         self.backbone = backbone
+        self._make_reader = make_reader
+        self._reader: Reader | None = None
         self._scores = dict(scores)
-        self._bundle = bundle
-        self._encoder = PromptEncoder(backbone, class_names, bundles.layout(bundle))
+        self._needs = frozenset().union(*(score.needs for score in scores.values()))
+        self._fitted = {
+            name: score.fit(training_features)
+            for name, score in scores.items()
+            if score.fit is not None and training_features is not None
+        }
         self._set_names = tuple(set_names)
         self._recorders = [SetRecorder() for _ in self._set_names]
         self._on_device = torch.nn.ModuleList(self._recorders)  # so that Lightning moves their states
-        self._positive: Tensor | None = None
-        self._negative: Tensor | None = None
 
-    @torch.no_grad()
+    @property
+    def reader(self) -> Reader:
+        """What compares pictures with the prompts, made when first asked for."""
+        if self._reader is None:
+            self._reader = self._make_reader()
+        return self._reader
+
     def on_test_start(self) -> None:
         """Encode all prompts once."""
-        bundle = self._bundle
-        self._positive = self._encoder(self.backbone, bundle.positive.to(self.device))
-        if bundle.negative is not None:
-            self._negative = self._encoder.encode_negative(self.backbone, bundle.negative.to(self.device))
+        _ = self.reader
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
         """Record predictions and all scores of one batch."""
-        inputs = ScoreInputs(self._similarity(batch), self.backbone.logit_scale)
-        scores = torch.stack([score(inputs).double() for score in self._scores.values()], dim=1)
+        inputs = self._inputs(batch)
+        scores = [
+            score.function(inputs._replace(fitted=self._fitted.get(name))).double()
+            for name, score in self._scores.items()
+        ]
         recorder = self._recorders[dataloader_idx]
-        recorder.update(batch["index"], batch["label"], inputs.similarity.positive.argmax(dim=1), scores)
+        predictions = inputs.similarity.positive.argmax(dim=1)
+        recorder.update(batch["index"], batch["label"], predictions, torch.stack(scores, dim=1))
 
-    def _similarity(self, batch: Batch) -> Similarity:
-        features = batch["image_features"] if "image_features" in batch else self.backbone.encode_image(batch["image"])
-        images = F.normalize(features.float(), dim=-1)
-        if self._positive is None:
-            msg = "test_step before on_test_start"
-            raise RuntimeError(msg)
-        return similarity(images, self._positive, self._negative)
+    def _inputs(self, batch: Batch) -> ScoreInputs:
+        inputs = self.reader.inputs(*self._features(batch))
+        if "pixels" not in self._needs:
+            return inputs
+
+        def similarity(pixels: Tensor) -> Similarity:
+            return self.reader.similarity(self.backbone.encode_image(pixels))
+
+        return inputs._replace(pixels=Pixels(batch["image"], self.backbone.image_spec.std, similarity))
+
+    def _features(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Image features and, where a score looks at them, local ones."""
+        if "image_features" in batch:
+            return batch["image_features"], batch.get("local_features")
+        if "local" in self._needs:
+            return self.backbone.encode_image_with_local(batch["image"])
+        return self.backbone.encode_image(batch["image"]), None
 
     def records(self) -> dict[str, SetRecord]:
         """What the test loop saw, by set name, on the CPU."""

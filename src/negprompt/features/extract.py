@@ -170,6 +170,20 @@ def extract(jobs: Sequence[Job], backbone: FrozenBackbone, local: bool, settings
         run_trainer(settings).predict(module, datamodule=data, return_predictions=False)
 
 
+def computed(view: View, backbone: FrozenBackbone, settings: TrainerSettings) -> Tensor:
+    """Features (N, D) of few pictures, not normalised, without a store; every process computes all of them."""
+    size = settings.eval_batch_size
+    blocks = [
+        Block(0, start, min(start + size, len(view.images.keys))) for start in range(0, len(view.images.keys), size)
+    ]
+    parts: dict[int, Tensor] = {}
+    module = FeatureExtraction(backbone, False, lambda _view, start, features, _local: parts.update({start: features}))
+    with interruptible():
+        loader = BlockLoader([view], backbone.image_spec, blocks, settings.num_workers)
+        run_trainer(settings).predict(module, loader, return_predictions=False)
+    return torch.cat([parts[start] for start in sorted(parts)])
+
+
 def encoder(backbone: FrozenBackbone, local: bool) -> Encode:
     """The backbone's method as one that always returns global and local features."""
     return backbone.encode_image_with_local if local else lambda images: (backbone.encode_image(images), None)

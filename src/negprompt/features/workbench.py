@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lightning
+from torch import Tensor
 
 from negprompt.backbones.base import BackboneSettings, FrozenBackbone
 from negprompt.data.base import Augmentation
 from negprompt.data.datamodule import OODDataModule
 from negprompt.features.datamodule import FeatureDataModule, FeatureDataset
 from negprompt.features.entry import Stored
+from negprompt.features.extract import computed
 from negprompt.features.key import View
 from negprompt.features.settings import FeatureSettings
 from negprompt.features.store import FeatureStore, Filled
@@ -93,13 +95,27 @@ class Workbench:
             _dataset(self._store.get(self._train_views()).stored, labels), {}, self._batches(batch_size)
         )
 
-    def test_datamodule(self) -> lightning.LightningDataModule:
-        """Test batches: the ID set, then each OOD set, then each shifted ID set.
+    def training_features(self) -> Tensor:
+        """Features (N, D) of the training pictures under the test transform, not normalised.
 
         Raises:
             NegPromptError: the store is damaged or cannot be written.
         """
+        view = View(self.split.train)
         if self._features.mode == "none":
+            return computed(view, self.backbone, self._trainer)
+        return self._store.get([view]).stored[0].features[:]
+
+    def test_datamodule(self, *, pixels: bool = False) -> lightning.LightningDataModule:
+        """Test batches: the ID set, then each OOD set, then each shifted ID set.
+
+        Args:
+            pixels: whether a score needs the pictures themselves.
+
+        Raises:
+            NegPromptError: the store is damaged or cannot be written.
+        """
+        if pixels or self._features.mode == "none":
             return self._pictures(batch_size=1)
         sets = self.split.test_sets()
         filled = self._store.get([View(images) for images in sets.values()])

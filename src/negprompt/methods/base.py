@@ -20,7 +20,9 @@ from negprompt.backbones.base import FrozenBackbone
 from negprompt.errors import RunError
 from negprompt.prompts.context import ContextInit
 from negprompt.prompts.encoder import PromptEncoder
+from negprompt.prompts.reader import Reader
 from negprompt.prompts.template import ClassTokenPosition, PromptLayout
+from negprompt.prompts.text_features import text_features
 from negprompt.ranks import world_size
 from negprompt.settings import Settings
 from negprompt.training.schedule import OptimizerSettings, cosine_epochs, official_code
@@ -62,6 +64,14 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
     @abc.abstractmethod
     def contexts(self) -> Contexts:
         """The context vectors as they are now, detached."""
+
+    def metadata(self) -> dict[str, Any]:
+        """What the bundle's metadata say of this method alone. By default nothing."""
+        return {}
+
+    def adapter(self) -> dict[str, Tensor]:
+        """What the method learned beside context vectors, by name; kept in adapter.safetensors. By default nothing."""
+        return {}
 
     @abc.abstractmethod
     def loss(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -164,12 +174,34 @@ class MethodSettings(Settings):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What scores may ask for: "negative" where the method ends with negative prompts."""
+        """What scores may ask for (keys of `scores.base.NEEDS`): "negative" where it ends with negative prompts."""
+        return frozenset()
+
+    @property
+    def looks_at(self) -> frozenset[str]:
+        """What training reads of a batch beside global image features: "local" features."""
         return frozenset()
 
     def layout(self) -> PromptLayout:
         """How prompts are put together."""
         return PromptLayout(self.num_context_tokens, self.class_token_position, self.full_stop)
+
+    def reader(
+        self,
+        backbone: FrozenBackbone,
+        bundle: PromptBundle,
+        adapter: Mapping[str, Tensor],  # noqa: ARG002 -- for methods that have one
+        class_names: Sequence[str],
+    ) -> Reader:
+        """What compares pictures with the finished prompts, for any class names.
+
+        Args:
+            backbone: frozen CLIP, on the device where pictures will be.
+            bundle: context vectors.
+            adapter: from `PromptLearning.adapter`.
+            class_names: all K names of the benchmark in label order, also those never trained on.
+        """
+        return Reader(text_features(backbone, bundle, class_names), backbone.logit_scale)
 
     def positive_stage(self) -> MethodSettings | None:
         """The method whose prompts this one starts from, None for a method of one stage."""

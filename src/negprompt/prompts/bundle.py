@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.errors import PromptMismatchError
@@ -17,6 +18,7 @@ from negprompt.prompts.template import PromptLayout
 from negprompt.types import PromptBundle
 
 FILE_NAME = "prompts.safetensors"
+ADAPTER_FILE = "adapter.safetensors"
 _METADATA_KEY = "negprompt"
 
 
@@ -34,6 +36,11 @@ def to_bytes(bundle: PromptBundle) -> bytes:
     if bundle.negative is not None:
         tensors["negative"] = bundle.negative.detach().float().cpu().contiguous()
     return save(tensors, {_METADATA_KEY: json.dumps(dict(bundle.metadata), sort_keys=True)})
+
+
+def adapter_bytes(adapter: Mapping[str, Tensor]) -> bytes:
+    """File content of what a method learned beside context vectors; equal tensors give equal bytes."""
+    return save({name: tensor.detach().float().cpu().contiguous() for name, tensor in sorted(adapter.items())})
 
 
 def load(path: Path | str) -> PromptBundle:
@@ -59,6 +66,26 @@ def load(path: Path | str) -> PromptBundle:
         msg = f"{file} is no prompt bundle of this project: give a run's {FILE_NAME}."
         raise PromptMismatchError(msg)
     return PromptBundle(tensors["positive"], tensors.get("negative"), json.loads(metadata))
+
+
+def load_adapter(path: Path | str) -> dict[str, Tensor]:
+    """What a method learned beside the prompts of a run folder (or of a bundle's file): adapter.safetensors there.
+
+    Returns:
+        Tensors by name, none where the method has no such file.
+
+    Raises:
+        PromptMismatchError: the file is damaged.
+    """
+    place = Path(path)
+    file = (place if place.is_dir() else place.parent) / ADAPTER_FILE
+    if not file.is_file():
+        return {}
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        msg = f"{file} cannot be read as safetensors ({error}): make the run again."
+        raise PromptMismatchError(msg) from error
 
 
 def check(bundle: PromptBundle, backbone: FrozenBackbone) -> None:
@@ -92,6 +119,20 @@ def check_weights(bundle: PromptBundle, backbone: str, weights_sha256: str) -> N
             f"These prompts were learned on other weights of {learned_on} (sha256 "
             f"{bundle.metadata['weights_sha256'][:12]}..., here {weights_sha256[:12]}...): "
             "use those weights or train stage 1 again."
+        )
+        raise PromptMismatchError(msg)
+
+
+def check_names(bundle: PromptBundle, class_names: Sequence[str]) -> None:
+    """Make sure that class-specific prompts meet the names they were learned on.
+
+    Raises:
+        PromptMismatchError: they meet others.
+    """
+    if is_class_specific(bundle) and bundle.metadata["train_class_names"] != list(class_names):
+        msg = (
+            f"Class-specific prompts of {len(bundle.positive)} classes cannot name the {len(class_names)} here: "
+            "use method.class_specific=false, or the class names they were learned on."
         )
         raise PromptMismatchError(msg)
 

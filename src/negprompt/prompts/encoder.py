@@ -29,12 +29,20 @@ class PromptEncoder:
         backbone: frozen CLIP that embeds and encodes.
         class_names: K names in label order.
         layout: number of context tokens, place of the class name, full stop.
+        names: what to name in a warning about unknown words, where `class_names` are whole sentences.
 
     Raises:
         ConfigError: a prompt longer than the text tower takes.
     """
 
-    def __init__(self, backbone: FrozenBackbone, class_names: Sequence[str], layout: PromptLayout) -> None:
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        class_names: Sequence[str],
+        layout: PromptLayout,
+        *,
+        names: Sequence[str] | None = None,
+    ) -> None:
         self.class_names = tuple(class_names)
         info = backbone.tokenizer_info
         self._prompts = prompt_tokens(
@@ -46,7 +54,7 @@ class PromptEncoder:
             context_length=info.context_length,
         )
         self._plans: dict[tuple[int, int, int], tuple[Share, TextPlan]] = {}
-        _warn_about_unknown_words(backbone, self.class_names)
+        _warn_about_unknown_words(backbone, self.class_names if names is None else names)
 
     def __call__(self, backbone: FrozenBackbone, context: Tensor) -> Tensor:
         """Encode positive prompts: context (n, d) or (K, n, d) -> unit text features (K, D), float32."""

@@ -11,30 +11,52 @@ from torch import Tensor
 from negprompt.errors import ConfigError
 
 Arguments = ParamSpec("Arguments")
+Fit = Callable[..., Tensor]
+
+NEEDS = {
+    "negative": "negative prompts",
+    "no_text": 'prompts of a text tower that was trained to say "no"',
+    "candidates": "names that a decoder proposes for each picture",
+    "local": "local image features",
+    "training_features": "image features of the training pictures",
+    "pixels": "the pictures themselves",
+}
+"""What a score may need, in words."""
+
+ON_REQUEST = frozenset({"local", "training_features", "pixels"})
+"""Needs that any run meets where such a score is asked for; all others are the method's own."""
 
 
 class Score(Protocol[Arguments]):
     """A pure function of `ScoreInputs` that returns float64 scores (B,), higher = more in-distribution.
 
-    `needs` names the optional inputs it reads ("negative": negative prompts), so that a run that cannot
-    give them fails before it starts.
+    `needs` names the optional inputs it reads, keys of `NEEDS`, so that a run that cannot give them fails before it
+    starts. `fit` makes `ScoreInputs.fitted` of the training pictures' features (N, D), not normalised; it takes those
+    of the score's settings that it names. `later`: settings that a later version added, left out of a run's hash
+    while they have their default.
     """
 
     needs: frozenset[str]
+    fit: Fit | None
+    later: frozenset[str]
     __name__: str
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Tensor:
         """Score each image of a batch."""
 
 
-def score(*, needs: Iterable[str] = ()) -> Callable[[Callable[Arguments, Tensor]], Score[Arguments]]:
-    """Mark a function as a score and say what it needs beyond positive cosines and the logit scale.
+def score(
+    *, needs: Iterable[str] = (), fit: Fit | None = None, later: Iterable[str] = ()
+) -> Callable[[Callable[Arguments, Tensor]], Score[Arguments]]:
+    """Mark a function as a score and say what it needs beyond cosines and features of images and positive prompts.
 
     Args:
-        needs: names of optional inputs, for example {"negative"}.
+        needs: keys of `NEEDS`, for example {"negative"}.
+        fit: training features and settings -> `ScoreInputs.fitted`; such a score needs "training_features".
+        later: names of settings that were added after the score was released.
 
     Returns:
-        A decorator that gives the same function back with the attribute `needs`.
+        A decorator that gives the same function back with the attributes `needs`, `fit` and `later`.
 
     Example:
         >>> @score(needs={"negative"})
@@ -46,7 +68,9 @@ def score(*, needs: Iterable[str] = ()) -> Callable[[Callable[Arguments, Tensor]
 
     def mark(function: Callable[Arguments, Tensor]) -> Score[Arguments]:
         marked = cast("Score[Arguments]", function)
-        marked.needs = frozenset(needs)
+        marked.needs = frozenset(needs) | ({"training_features"} if fit else frozenset())
+        marked.fit = fit
+        marked.later = frozenset(later)
         return marked
 
     return mark

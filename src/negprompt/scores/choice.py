@@ -13,15 +13,16 @@ from torch import Tensor
 
 from negprompt.errors import ConfigError, nearest
 from negprompt.scores.base import Score
-from negprompt.types import ScoreInputs, Similarity
+from negprompt.types import Pixels, ScoreInputs, Similarity
 
 
 class ScoreChoice(NamedTuple):
-    """A score function with its settings filled in, what it needs, and the node it came from (for the hash)."""
+    """A score function with its settings filled in, what it needs, the node it came from (for the hash), its fit."""
 
     function: Callable[[ScoreInputs], Tensor]
     needs: frozenset[str]
     node: Mapping[str, Any]
+    fit: Callable[[Tensor], Tensor] | None = None
 
 
 def choose(name: str, score: Callable[..., Tensor], settings: Mapping[str, Any], target: str) -> ScoreChoice:
@@ -49,8 +50,27 @@ def choose(name: str, score: Callable[..., Tensor], settings: Mapping[str, Any],
             given = "null" if value is None else value
             msg = f"score.{name}.{key}={given}: {error.errors()[0]['msg'].removeprefix('Input ')}."
             raise ConfigError(msg) from error
-    function = functools.partial(score, **values)
-    example = Similarity(torch.zeros(1, 1), torch.zeros(1, 1, 1))
-    function(ScoreInputs(example, 1.0))  # refuses a bad value now, not after training
-    needs = cast("Score[...]", score).needs
-    return ScoreChoice(function, needs, {"_target_": target, **values})
+    function, marked, fit = functools.partial(score, **values), cast("Score[...]", score), None
+    if marked.fit is not None:
+        read = inspect.signature(marked.fit).parameters
+        fit = functools.partial(marked.fit, **{key: value for key, value in values.items() if key in read})
+    function(_example(fit))  # refuses a bad value now, not after training
+    defaults = inspect.signature(score).parameters
+    hashed = {key: value for key, value in values.items() if key not in marked.later or value != defaults[key].default}
+    return ScoreChoice(function, marked.needs, {"_target_": target, **hashed}, fit)
+
+
+def _example(fit: Callable[[Tensor], Tensor] | None) -> ScoreInputs:
+    """One picture, one class, one of everything."""
+
+    def similarity(pixels: Tensor) -> Similarity:
+        return Similarity(pixels.mean(dim=(1, 2, 3)).unsqueeze(1))
+
+    return ScoreInputs(
+        Similarity(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)),
+        1.0,
+        image_features=torch.ones(1, 1),
+        text_features=torch.ones(1, 1),
+        pixels=Pixels(torch.zeros(1, 3, 1, 1), (1.0, 1.0, 1.0), similarity),
+        fitted=None if fit is None else fit(torch.ones(1, 1)),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -10,16 +12,24 @@ from negprompt.scores.base import check_temperature, score
 from negprompt.types import ScoreInputs
 
 
-@score(needs={"negative"})
-def negprompt(inputs: ScoreInputs, *, temperature: float = 1.0) -> Tensor:
+@score(needs={"negative"}, later={"form"})
+def negprompt(
+    inputs: ScoreInputs,
+    *,
+    temperature: float = 1.0,
+    form: Literal["positive", "negative", "difference"] = "positive",
+) -> Tensor:
     """Largest positive share in a softmax over positive and negative prompts.
 
     Args:
         inputs: cosines to positives (B, K) and negatives (B, K, P), *not* multiplied by CLIP's logit scale.
         temperature: softmax temperature, > 0; 1.0 is the MCM setting, 0.01 lets the negatives compete sharply.
+        form: `positive` is the paper's. The released code has two more: `negative`, minus the largest negative share
+            (its `nega`, which it returns with the other sign), and `difference`, the largest positive share minus the
+            largest share among the negatives of that class (its `posi_nega`).
 
     Returns:
-        Scores (B,) in (0, 1], float64. Higher means more in-distribution.
+        Scores (B,), float64: in (0, 1], [-1, 0) and (-1, 1). Higher means more in-distribution.
 
     Raises:
         ConfigError: if the run has no negative prompts, or the temperature is not a finite number > 0.
@@ -38,5 +48,12 @@ def negprompt(inputs: ScoreInputs, *, temperature: float = 1.0) -> Tensor:
         )
         raise ConfigError(message)
     positive = inputs.similarity.positive.double() / temperature
-    negative = inputs.similarity.negative.double().flatten(start_dim=1) / temperature
-    return torch.exp(positive.amax(dim=1) - torch.logsumexp(torch.cat([positive, negative], dim=1), dim=1))
+    negative = inputs.similarity.negative.double() / temperature
+    total = torch.logsumexp(torch.cat([positive, negative.flatten(start_dim=1)], dim=1), dim=1)
+    nearest = torch.exp(positive.amax(dim=1) - total)
+    if form == "positive":
+        return nearest
+    if form == "negative":
+        return -torch.exp(negative.amax(dim=(1, 2)) - total)
+    own = negative[torch.arange(len(negative), device=negative.device), positive.argmax(dim=1)].amax(dim=1)
+    return nearest - torch.exp(own - total)

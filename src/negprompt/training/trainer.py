@@ -96,9 +96,14 @@ def fit_trainer(
     )
 
 
-def run_trainer(settings: TrainerSettings) -> lightning.Trainer:
-    """A trainer for predict and test loops; it cannot write a checkpoint."""
-    return _trainer(settings, enable_checkpointing=False)
+def run_trainer(settings: TrainerSettings, *, gradients: bool = False) -> lightning.Trainer:
+    """A trainer for predict and test loops; it cannot write a checkpoint.
+
+    Args:
+        settings: where and how.
+        gradients: whether a score may ask for the gradient of what it does.
+    """
+    return _trainer(settings, enable_checkpointing=False, inference_mode=not gradients)
 
 
 @contextmanager
