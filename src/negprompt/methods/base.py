@@ -77,6 +77,10 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
     def loss(self, image_features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch of unit image features (B, D) with labels (B,), and the terms to log."""
 
+    def batch_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """`loss` of a batch of pixels or stored features; for methods that look at more than global features."""
+        return self.loss(self.image_features(batch), batch["label"])
+
     def image_features(self, batch: Batch) -> Tensor:
         """Unit image features (B, D) float32 of a batch of pixels or of stored features."""
         features = batch["image_features"] if "image_features" in batch else self._encode_image(batch["image"])
@@ -88,7 +92,7 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 -- Lightning's signature
         """Loss of one batch, and its terms for the curves; a loss that is not a number ends the run."""
-        loss, terms = self.loss(self.image_features(batch), batch["label"])
+        loss, terms = self.batch_loss(batch)
         weight = share_of_batch(len(batch["label"]), loss.device)
         if not torch.isfinite(loss):
             msg = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -14,31 +13,24 @@ from negprompt.backbones.base import FrozenBackbone
 from negprompt.errors import ConfigError, PromptMismatchError
 from negprompt.methods.base import Contexts, MethodSettings, PromptLearning
 from negprompt.methods.coop import CoOpSettings
-from negprompt.objectives.negprompt import negprompt_terms, nis_floor, total_loss
+from negprompt.methods.negatives import diagnostics, warn_of_collapse
+from negprompt.objectives.negprompt import negprompt_terms, total_loss
 from negprompt.objectives.products import products
 from negprompt.prompts import bundle as bundles
 from negprompt.prompts.context import NegativeInit, initial_negative_context
 from negprompt.prompts.similarity import similarity
-from negprompt.prompts.spread import cosine_across_classes, cosine_within_class
 from negprompt.training.schedule import OptimizerSettings
 from negprompt.types import PromptBundle, Similarity
 
-log = logging.getLogger(__name__)
 
-_ONE_DIRECTION = 0.98
-"""Mean cosine between negatives of different classes, or of one class, above which they count as collapsed."""
-
-
-class NegPromptSettings(MethodSettings):
-    """Settings of stage 2; `positive` are those of stage 1, `positive_prompts` names a finished one to start from.
+class NegativeSettings(MethodSettings):
+    """Settings of methods that learn negative prompts.
 
     `nis`, `npd`, `nnd` and their weights: the terms of Eq. 7 in the paper's form or the released code's.
     `negative_init` and `negative_noise`: where the negatives start (`prompts.context.initial_negative_context`).
     """
 
     optimizer: OptimizerSettings
-    positive: CoOpSettings
-    positive_prompts: Annotated[str | None, Field(exclude=True)] = None
     num_negatives: Annotated[int, Field(ge=1)] = 2
     negative_init: NegativeInit = "positive_uniform"
     negative_noise: Annotated[float, Field(gt=0)] = 1e-5
@@ -52,6 +44,13 @@ class NegPromptSettings(MethodSettings):
     def provides(self) -> frozenset[str]:
         """Negative prompts."""
         return frozenset({"negative"})
+
+
+class NegPromptSettings(NegativeSettings):
+    """Settings of stage 2; `positive` are those of stage 1, `positive_prompts` names a finished one to start from."""
+
+    positive: CoOpSettings
+    positive_prompts: Annotated[str | None, Field(exclude=True)] = None
 
     @model_validator(mode="after")
     def _same_layout(self) -> NegPromptSettings:
@@ -156,36 +155,9 @@ class NegPrompt(PromptLearning):
             nnd=settings.nnd,
         )
         total = total_loss(terms, npd_weight=settings.npd_weight, nnd_weight=settings.nnd_weight)
-        return total, self._diagnostics(cosines, negative_text, terms._asdict())
-
-    @torch.no_grad()
-    def _diagnostics(self, cosines: Similarity, text: Tensor, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Loss terms and what shows a collapse: NIS above its floor, how ID pictures see both kinds of prompts."""
-        values = {name: term.detach() for name, term in terms.items()}
-        if self._settings.nis == "negatives_uniform":
-            values["nis_above_floor"] = values["nis"] - nis_floor(*text.shape[:2])
-        if cosines.negative is not None:
-            values["similarity_negative"] = cosines.negative.flatten(1).amax(1).mean()
-        values["similarity_positive"] = cosines.positive.amax(1).mean()
-        values["negatives_across_classes"] = cosine_across_classes(text)
-        return values
+        return total, diagnostics(cosines, negative_text, terms, settings.nis)
 
     def on_train_end(self) -> None:
         """Say so when the negatives collapsed: their scores then mean nothing."""
         with torch.no_grad():
-            text = self.encoder.encode_negative(self.backbone, self.negative_context)
-        across = float(cosine_across_classes(text))
-        if across > _ONE_DIRECTION:
-            log.warning(
-                "The negative prompts collapsed: those of different classes have mean cosine %.3f (1 = one direction). "
-                "Try method.nis=multilabel_margin, a larger method.nnd_weight or a larger method.negative_noise.",
-                across,
-            )
-        within = float(cosine_within_class(text))
-        if within > _ONE_DIRECTION:
-            log.warning(
-                "The %d negatives of a class are still one prompt (mean cosine %.3f): they started equal and nothing "
-                "drove them apart. Try a larger method.negative_noise or method.nnd_weight.",
-                text.shape[1],
-                within,
-            )
+            warn_of_collapse(self.encoder.encode_negative(self.backbone, self.negative_context))
