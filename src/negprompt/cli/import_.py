@@ -19,7 +19,7 @@ from negprompt.prompts import bundle as bundles
 from negprompt.prompts.importers.bundle import Negatives, Training, choose_negatives, to_bundle
 from negprompt.prompts.importers.checks import check_backbone
 from negprompt.prompts.importers.formats import FORMATS, FormatName, read_file
-from negprompt.prompts.importers.training import borne_out
+from negprompt.prompts.importers.training import borne_out, settle_full_stop
 from negprompt.prompts.template import ClassTokenPosition, PromptLayout
 from negprompt.request import SCHEMA
 from negprompt.runs.finished import IMPORTED
@@ -103,10 +103,10 @@ def _bundle(parts: Parts) -> PromptBundle:
     check_backbone(prompts, backbone)
     names = parts.data.names()
     trained = names[: num_train_classes(len(names), parts.data.class_fraction)]
-    usual = FORMATS[source.format].full_stop if parts.layout.full_stop is None else parts.layout.full_stop
+    usual = FORMATS[source.format].full_stop
     borne = borne_out(prompts, parts.data.name, trained, usual, backbone)
-    shown = usual if borne.full_stop is None or parts.layout.full_stop is not None else borne.full_stop
-    layout = PromptLayout(prompts.positive.shape[-2], parts.layout.class_token_position, shown)
+    full_stop = settle_full_stop(parts.layout.full_stop, borne.full_stop, usual)
+    layout = PromptLayout(prompts.positive.shape[-2], parts.layout.class_token_position, full_stop)
     training = Training(borne.class_names, parts.top.seed, parts.data.num_shots, parts.data.class_fraction)
     return to_bundle(prompts, source, layout, training, backbone, SCHEMA)
 

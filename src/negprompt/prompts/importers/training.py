@@ -56,10 +56,27 @@ def borne_out(
         return Borne(tuple(class_names), shown)
     other, others = tries[shown].index(False), tries[shown].count(False)
     said = (
-        f"{others} of the {count} class names in the file are not those of data={data}, the first of them number {other},"
-        f" which is {class_names[other]!r} here"
+        f"{others} of the {count} class names in the file are not those of data={data}, the first of them number "
+        f"{other + 1}, which is {class_names[other]!r} here"
     )
     return _unknown(prompts, f"{said}: set data (or data.class_names) to the names it was trained with, in their order")
+
+
+def settle_full_stop(asked: bool | None, shown: bool | None, usual: bool) -> bool:
+    """Whether a full stop ends the prompts: what was asked for, else what the file shows, else what is usual.
+
+    Args:
+        asked: by the user, None for nothing.
+        shown: by the file, None for nothing.
+        usual: for its format.
+    """
+    if asked is not None and shown not in (None, asked):
+        log.warning(
+            "The prompts were trained %s a full stop, and method.full_stop=%s puts them together otherwise.",
+            "with" if shown else "without",
+            str(asked).lower(),
+        )
+    return next(value for value in (asked, shown, usual) if value is not None)
 
 
 def _unknown(prompts: ForeignPrompts, said: str) -> Borne:
