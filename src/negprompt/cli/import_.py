@@ -114,7 +114,7 @@ def _bundle(parts: Parts) -> PromptBundle:
 def _run_config(config: dict[str, Any], method: ImportedSettings) -> dict[str, Any]:
     """What a run's config.yaml would say."""
     rest = {key: value for key, value in config.items() if key not in ("file", "output", "format", "negatives")}
-    return {**rest, "method": dict(settings_target(method))}
+    return {**rest, "stage_score": config["score"], "method": dict(settings_target(method))}
 
 
 def _write(folder: RunFolder, bundle: PromptBundle, config: dict[str, Any]) -> None:
