@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -114,7 +115,7 @@ def _bundle(parts: Parts) -> PromptBundle:
 def _run_config(config: dict[str, Any], method: ImportedSettings) -> dict[str, Any]:
     """What a run's config.yaml would say."""
     rest = {key: value for key, value in config.items() if key not in ("file", "output", "format", "negatives")}
-    return {**rest, "stage_score": config["score"], "method": dict(settings_target(method))}
+    return {**rest, "stage_score": copy.deepcopy(config["score"]), "method": dict(settings_target(method))}
 
 
 def _write(folder: RunFolder, bundle: PromptBundle, config: dict[str, Any]) -> None:

@@ -83,5 +83,9 @@ def _unknown(prompts: ForeignPrompts, said: str) -> Borne:
     if prompts.class_specific:
         msg = f"{said}; each class has contexts of its own."
         raise PromptMismatchError(msg)
-    log.warning("%s. Shared contexts fit any names; what they were trained on is not recorded.", said)
+    log.warning(
+        "%s. Shared contexts fit any names: they are imported, but what they were trained on is not recorded, and "
+        "whether a full stop ended their prompts is not looked at.",
+        said,
+    )
     return Borne((), None)
