@@ -9,6 +9,8 @@ import pytest
 from helpers import encoded, image_set, picture
 
 from negprompt.data.base import Augmentation, IDPictures, IDSets, OODSets, load_split, num_train_classes
+from negprompt.data.icons import IconsID
+from negprompt.data.imagenet import ImageNetID
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(116, 11), (30, 3), (151, 15), (100, 10), (1000, 100)])
@@ -74,3 +76,14 @@ def test_another_name_of_an_ood_set_is_another_split():
     before = split_hash()
     STATE["ood"] = {"far": STATE["ood"]["near"]}
     assert split_hash() != before
+
+
+def test_names_are_told_as_a_run_loads_them(icons):
+    sets = [Given(name="given", num_shots=1), IconsID(name="icons", root=str(icons), num_shots=1, hard_split=1)]
+    STATE.update(train=image_set(2, num_classes=2), test=image_set(2, num_classes=2))
+    assert [one.names() for one in sets] == [one.load(1).class_names for one in sets]
+
+
+def test_names_of_imagenet_need_no_pictures(tmp_path):
+    names = ImageNetID(name="imagenet_1k", num_shots=16, data_root=str(tmp_path / "nothing")).names()
+    assert (len(names), names[0]) == (1000, "tench")

@@ -56,6 +56,11 @@ COMMANDS = {
             "prepare": Command("negprompt.cli.data_prepare", "write a data set as shards", "", named=data_set_named),
         },
     ),
+    "import": Command(
+        "negprompt.cli.import_",
+        "prompts of CoOp, LoCoOp or NegPrompt checkpoints, to evaluate or to start from",
+        "negprompt import file=model.pth.tar-50 output=imported/coop backbone=vit_b16_openai data=imagenet_1k",
+    ),
     "report": Command("negprompt.cli.report", "run folders to tables and figures", "negprompt report runs=runs/icons"),
     "fetch": Command(
         "negprompt.cli.fetch",

@@ -119,6 +119,10 @@ class IDSets(Settings):
             DataError: something is missing or damaged.
         """
 
+    def names(self) -> tuple[str, ...]:
+        """Class names in label order; where it can be, without a look at the pictures."""
+        return self.load(seed=1).class_names
+
     def sources(self) -> list[Source]:
         """Its sets as they lie on the disk, for `data verify` and `data prepare`; by default as a run loads them."""
         pictures = self.load(seed=1)

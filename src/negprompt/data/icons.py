@@ -54,6 +54,10 @@ class IconsID(IDSets):
         _refuse_empty_classes(test, names)
         return IDPictures(names, len(train_names), _take(pool, drawn), test)
 
+    def names(self) -> tuple[str, ...]:
+        """Those of the benchmark that are used."""
+        return self._names(_Shards.open(self.root))
+
     def sources(self) -> list[Source]:
         """All training pictures and the tested part."""
         names = self._names(_Shards.open(self.root))

@@ -60,6 +60,10 @@ class ListedID(IDSets, Stored):
         found = self.all_classes()
         return found if self.keep_classes is None else found.keep(self.keep_classes, "data.keep_classes")
 
+    def names(self) -> tuple[str, ...]:
+        """What prompts call the classes."""
+        return self.classes().names
+
     def listing(self, set_name: str) -> Listing:
         """Pictures of `train`, `test` or a shifted set: from shards where they are used, else from files."""
         if (folder := self.shard_folder) is not None:

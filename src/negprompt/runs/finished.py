@@ -16,6 +16,11 @@ from negprompt.runs.folder import DONE, FAILED, REQUIRED_FILES, RunFolder, expla
 SUPERSEDED = "_superseded"
 """Folder below `paths.runs_dir` with the runs that `resume=never` has replaced."""
 
+IMPORTED = "imported.json"
+"""File of a folder with imported prompts, written last; like a run it can be evaluated, but it has no metrics."""
+
+_NEEDED_OF_IMPORTED = ("config.yaml", "prompts.safetensors")
+
 _BEGUN_BY = ".begun_by"
 """File of a run folder with the Slurm job that made it anew."""
 
@@ -113,7 +118,7 @@ def was_begun_anew(folder: Path) -> bool:
 
 
 def find_run(path: str | Path) -> RunFolder:
-    """The finished run that `path` names: its folder, or any file in it.
+    """The finished run, or the imported prompts, that `path` names: its folder, or any file in it.
 
     Raises:
         RunError: nothing is there, or what is there is not a finished run; the message says what is missing.
@@ -124,17 +129,19 @@ def find_run(path: str | Path) -> RunFolder:
     folder = next((p for p in (given, *given.parents[:2]) if p.is_dir() and _looks_like_run(p)), None)
     if folder is None:
         raise RunError(_not_a_run(given))
-    if not (folder / DONE).is_file():
+    mark = next((name for name in (DONE, IMPORTED) if (folder / name).is_file()), None)
+    if mark is None:
         raise RunError(_unfinished(folder))
-    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
+    needed = REQUIRED_FILES if mark == DONE else _NEEDED_OF_IMPORTED
+    missing = [name for name in needed if not (folder / name).is_file()]
     if missing:
-        msg = f"{folder} is marked {DONE} but lacks {', '.join(missing)}: delete the folder and run the command again."
+        msg = f"{folder} is marked {mark} but lacks {', '.join(missing)}: delete the folder and run the command again."
         raise RunError(msg)
     return RunFolder(folder)
 
 
 def _looks_like_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (DONE, FAILED, *REQUIRED_FILES))
+    return any((folder / name).is_file() for name in (DONE, IMPORTED, FAILED, *REQUIRED_FILES))
 
 
 def _not_there(path: Path) -> str:
