@@ -93,3 +93,20 @@ def test_a_run_without_negatives_is_told_what_to_change() -> None:
 def test_says_that_it_needs_negatives() -> None:
     assert negprompt.needs == frozenset({"negative"})
     assert mcm.needs == frozenset()
+
+
+# --- the released code's other forms --------------------------------------------------------------------------------
+
+
+def test_the_other_forms_are_those_of_the_released_code():
+    inputs = random_inputs(batch=5, classes=4, negatives=3)
+    positive, negative, _ = inputs.similarity
+    assert negative is not None
+    logits = torch.cat([positive.unsqueeze(2), negative], dim=2).double()
+    shares = torch.softmax(logits.flatten(1), dim=1).view_as(logits)
+    nearest = positive.argmax(dim=1)
+    rows = torch.arange(5)
+    torch.testing.assert_close(negprompt(inputs, form="negative"), -shares[:, :, 1:].amax(dim=(1, 2)))
+    torch.testing.assert_close(
+        negprompt(inputs, form="difference"), shares[rows, nearest, 0] - shares[rows, nearest, 1:].amax(dim=1)
+    )
