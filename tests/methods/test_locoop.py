@@ -17,6 +17,8 @@ from negprompt.errors import ConfigError
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.locoop import LoCoOpSettings
 from negprompt.prompts import bundle as bundles
+from negprompt.scores.choice import choose
+from negprompt.scores.gl_mcm import gl_mcm
 from negprompt.types import SampleIndex
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -46,10 +48,8 @@ def test_stored_local_features_give_the_loss_of_the_pictures():
 
 def test_the_loss_is_cross_entropy_plus_the_weighted_mean_over_regions():
     batch = pictures()
-    (plain, _), (whole, terms) = (
-        module(ood_weight=0.0).batch_loss(batch),
-        module(ood_weight=0.3, top_k=1).batch_loss(batch),
-    )
+    plain, _ = module(ood_weight=0.0).batch_loss(batch)
+    whole, terms = module(ood_weight=0.3, top_k=1).batch_loss(batch)
     torch.testing.assert_close(whole, plain + 0.3 * terms["ood"])
 
 
@@ -67,9 +67,6 @@ def test_without_its_term_it_is_coop_to_the_bit(icons, tmp_path, mode):
 
 
 def test_a_run_says_its_k_and_scores_regions(icons, tmp_path):
-    from negprompt.scores.choice import choose
-    from negprompt.scores.gl_mcm import gl_mcm
-
     chosen = scores("mcm") | {"gl_mcm": choose("gl_mcm", gl_mcm, {}, "negprompt.scores.gl_mcm.gl_mcm")}
     finished = api.train(request_of(icons, tmp_path, method=locoop(), scores=chosen))
     assert bundles.load(finished.folder).metadata["top_k"] == 4  # a fifth of twenty

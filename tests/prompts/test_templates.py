@@ -39,15 +39,14 @@ def test_an_ensemble_is_what_open_clip_makes_of_the_sentences(path):
 def test_one_template_is_zero_shot_with_these_words(icons, tmp_path, no_figures):
     words = ZeroShotSettings(name="zero_shot", context_init="words")
     sentence = ZeroShotSettings(name="zero_shot", context_init="words", prompt_templates=["a photo of a {}"])
-    one, two = (
-        api.train(request_of(icons, tmp_path, method=method, scores=scores("mcm"))) for method in (words, sentence)
-    )
+    requests = [request_of(icons, tmp_path, method=method, scores=scores("mcm")) for method in (words, sentence)]
+    one, two = map(api.train, requests)
     assert one.folder != two.folder
     assert one.metrics["id_accuracy"] == two.metrics["id_accuracy"]
     for name, table in one.metrics["scores"]["mcm"].items():
         assert table["auroc"] == pytest.approx(two.metrics["scores"]["mcm"][name]["auroc"], abs=0.02)
     assert bundles.load(two.folder).metadata["prompt_templates"] == ["a photo of a {}"]
-    again = api.evaluate(request_of(icons, tmp_path, method=sentence, scores=scores("mcm")), two.folder, tmp_path / "e")
+    again = api.evaluate(requests[1], two.folder, tmp_path / "evaluation")
     assert again["scores"] == two.metrics["scores"]
 
 
