@@ -27,7 +27,7 @@ check: $(VENV)/.installed-dev ## format, lint, types, import rules, spelling
 
 # A file's tests stay in one process, which makes its miniature data sets once; one thread each, or the cores are shared twice.
 test: $(VENV)/.installed-test ## run the tests (CPU, no network); one file alone: make test PYTEST_ARGS=tests/data/test_tree.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slurm: $(VENV)/.installed-test ## run the tests on a real Slurm of this machine (minutes; Debian's slurmctld, slurmd, munge)
 	@$(BIN)/python tests/slurm/cluster.py check

@@ -31,7 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run, with the reason."""
+    """Skip what this machine cannot run, with the reason; slow files first, so that none is left for the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     without_gpu = pytest.mark.skip(reason="needs a CUDA device")
     without_network = pytest.mark.skip(reason="needs the internet: set NEGPROMPT_TEST_NETWORK=1")
     has_gpu, has_network = torch.cuda.is_available(), os.environ.get("NEGPROMPT_TEST_NETWORK") == "1"

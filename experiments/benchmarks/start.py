@@ -1,9 +1,9 @@
-"""What a child process costs before it works: a finished run asked for again, which only starts, checks and says so.
+"""What the start of a sweep's member costs: a finished run asked for again, which only starts, checks and says so.
 
-    python experiments/benchmarks/start.py [--before OTHER_CHECKOUT/src]
+    python experiments/benchmarks/start.py
 
-Every member of a sweep is such a process. Measured is user time of the processor, which another load on the machine
-changes less than seconds; `--before` takes turns with another state of the code (A B A B ...). The second table says
+Once as a process of its own, once forked from the nursery (`negprompt.cli.sweep.nursery`), as the members of a sweep on
+this machine and those that share a job are; in turns (A B A B ...), seconds from start to end. The second table says
 which libraries the imports load, each with what it loads itself. Writes `results/start.md` and `.csv`.
 """
 
@@ -11,69 +11,75 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import common
 
-SOURCE = Path(__file__).parents[2] / "src"
+from negprompt.cli.sweep import children
+
 RUN = (
     "trainer=cpu", "trainer.progress_bar=false", "features.views=1", "data.num_shots=1", "method=coop",
     "method.optimizer.epochs=1", "method.optimizer.min_steps=0",
 )  # fmt: skip
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \| \s*(\S+)")
 
 
-def command(source: Path, folder: str, *python: str) -> tuple[float, str]:
-    """User seconds of one start on a state of the code, and what it said on standard error."""
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, *python, "-m", "negprompt", "train", *RUN, f"paths.runs_dir={folder}"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before, done.stderr
+def words(folder: str) -> list[str]:
+    """The command of the run."""
+    return ["train", *RUN, f"paths.runs_dir={folder}"]
 
 
-def shares(source: Path, folder: str) -> list[tuple[str, float]]:
+def seconds(folder: str, output: IO[bytes]) -> float:
+    """One start, as `children` does it now."""
+    begun = time.perf_counter()
+    if children.run(words(folder), environment=ENVIRONMENT, output=output, own_session=True):
+        raise SystemExit("the run failed")
+    return time.perf_counter() - begun
+
+
+def shares(folder: str) -> list[tuple[str, float]]:
     """Share of each library in the time that imports take, the largest first."""
-    _, said = command(source, folder, "-X", "importtime")
-    seconds: Counter[str] = Counter()
+    command = [sys.executable, "-X", "importtime", "-m", "negprompt", *words(folder)]
+    said = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True).stderr
+    found: Counter[str] = Counter()
     for microseconds, module in _IMPORT.findall(said):
-        seconds[module.partition(".")[0]] += int(microseconds)
-    total = sum(seconds.values())
-    return [(name, value / total) for name, value in seconds.most_common(10)]
+        found[module.partition(".")[0]] += int(microseconds)
+    total = sum(found.values())
+    return [(name, value / total) for name, value in found.most_common(10)]
 
 
 def main() -> None:
     """Measure in turns and write the tables."""
-    arguments = common.parser(__doc__)
-    arguments.add_argument("--before", type=Path, help="src folder of another state of the code")
-    given = common.checked(arguments)
-    sources = {"now": SOURCE} | ({"before": given.before.resolve()} if given.before else {})
-    seconds: dict[str, list[float]] = {name: [] for name in sources}
-    with tempfile.TemporaryDirectory() as folder:
-        command(SOURCE, folder)  # the run itself
+    given = common.checked(common.parser(__doc__))
+    alone: list[float] = []
+    forked: list[float] = []
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("wb") as output:
+        seconds(folder, output)  # the run itself
         for turn in range(given.rounds + 1):
-            for name, source in sources.items():
-                common.progress(f"round {turn} of {given.rounds}: {name}")
-                used, _ = command(source, folder)
-                if turn > 0:  # the first fills caches
-                    seconds[name].append(used)
-        parts = shares(SOURCE, folder)
+            common.progress(f"round {turn} of {given.rounds}")
+            one = seconds(folder, output)
+            with children.forked(ENVIRONMENT, own_session=True):
+                seconds(folder, output)  # waits for the nursery's imports, which a sweep pays once
+                two = seconds(folder, output)
+            if turn > 0:  # the first fills caches
+                alone.append(one)
+                forked.append(two)
+        parts = shares(folder)
     rows = [{"library": name, "share of the imports": f"{100 * share:.0f} %"} for name, share in parts]
     notes = [
-        f"{statistics.median(seconds['now']):.1f} seconds of user time for a whole start that finds its run finished: "
-        "imports, settings composed and checked, weights and pictures hashed; another machine takes other seconds",
+        f"A process of its own over a forked member: {common.ratio(alone, forked)}; "
+        f"{statistics.median(alone):.1f} and {statistics.median(forked):.1f} seconds on this machine, as it was",
+        "Both load the backbone, hash weights and pictures, and find the run finished",
         "A library's share is what its own modules take, without those that they import",
     ]
-    if given.before:
-        notes.insert(
-            0, f"User time of the state before over that of now: {common.ratio(seconds['before'], seconds['now'])}"
-        )
     common.write("start", "The start of a member of a sweep", rows, notes, given)
 
 

@@ -16,7 +16,7 @@ import negprompt as package
 from negprompt.cli.main import COMMANDS
 from negprompt.runs.finished import find_run
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_figures")]
 
 
 @pytest.fixture(autouse=True)

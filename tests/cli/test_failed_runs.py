@@ -13,7 +13,7 @@ import pytest
 from command_line import one_message, results
 from helpers import CLASS_NAMES, encoded, picture, sample, write_benchmark
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_figures")]
 
 # --- damaged data --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from command_line import results
 from safetensors import safe_open
 from stopping import PLACES, stopped
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_figures")]
 
 STOPS = [(place, signal.SIGINT) for place in PLACES]
 STOPS += [("evaluation of stage 2", signal.SIGTERM), ("a checkpoint", signal.SIGKILL)]

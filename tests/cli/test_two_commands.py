@@ -14,6 +14,8 @@ from command_line import LIGHT, results
 from negprompt.runs.folder import DONE
 from negprompt.runs.lease import lease
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def start(icons, tmp_path):

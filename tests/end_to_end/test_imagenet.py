@@ -12,7 +12,7 @@ from command_line import Said, call, results
 
 from negprompt.prompts import bundle as bundles
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_figures")]
 
 LIGHT = ("trainer=cpu", "trainer.progress_bar=false", "backbone=tiny_rn", "data.num_shots=2", "data.class_fraction=0.1")
 ONE_STAGE = ("method.optimizer.epochs=1", "method.optimizer.min_steps=0")

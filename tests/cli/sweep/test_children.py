@@ -29,7 +29,7 @@ sys.exit(128 + told[0])
 
 
 @pytest.fixture
-def at_work(tmp_path):
+def at_work(tmp_path, monkeypatch):
     """`at_work(seconds)`: stop children by a list of signals while one runs that takes so long to save; its code."""
 
     def run(seconds, *signals, wait=0.3):
@@ -45,10 +45,11 @@ def at_work(tmp_path):
         with children.stopped_by_signals():
             teller = threading.Thread(target=tell)
             teller.start()
-            command = [sys.executable, "-c", SLOW_TO_SAVE, str(began), str(seconds)]
-            code = children.run(command, environment={}, output=None, own_session=True)
+            monkeypatch.setattr(children, "python", lambda: [sys.executable, "-c", SLOW_TO_SAVE])
+            words = [str(began), str(seconds)]
+            code = children.run(words, environment={}, output=None, own_session=True)
             teller.join()
-            assert children.run(command, environment={}, output=None, own_session=True) is None
+            assert children.run(words, environment={}, output=None, own_session=True) is None
         return code, began.read_text()
 
     return run
@@ -80,8 +81,9 @@ def test_a_child_is_the_first_process_of_its_own(tmp_path, monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_JOB_ID"):
         monkeypatch.setenv(name, "3")
     code = "import json, os; print(json.dumps(dict(os.environ)))"
+    monkeypatch.setattr(children, "python", lambda: [sys.executable, "-c", code])
     with (tmp_path / "said").open("wb") as output:
-        assert children.run([sys.executable, "-c", code], environment={"A": "b"}, output=output, own_session=True) == 0
+        assert children.run([], environment={"A": "b"}, output=output, own_session=True) == 0
     seen = json.loads((tmp_path / "said").read_text())
     assert not {"RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_STEP_ID"} & set(seen)
     assert (seen["SLURM_JOB_ID"], seen["A"]) == ("3", "b")

@@ -16,6 +16,8 @@ from typing import IO
 
 from negprompt import stopping
 from negprompt.cli import parent
+from negprompt.cli.sweep import nursery as nurseries
+from negprompt.cli.sweep.nursery import Forked, Nursery
 
 STOPPED = {128 + one for one in stopping.SIGNALS} | {-one for one in stopping.SIGNALS}
 """Exit codes of a run that was asked to save and end."""
@@ -32,19 +34,20 @@ _MISLEADING = (
 )  # fmt: skip
 _MISLEADING_PREFIXES = ("TORCHELASTIC_", "SLURM_STEP_", "SLURM_SRUN_", "SUBMITIT_")
 
-_running: set[subprocess.Popen[bytes]] = set()
+_running: set[subprocess.Popen[bytes] | Forked] = set()
+_nurseries: list[Nursery] = []
 _lock = threading.RLock()  # a handler may interrupt its owner
 _received: list[signal.Signals] = []
 _deadline = [float("inf")]
 
 
 def run(
-    command: Sequence[str], *, environment: Mapping[str, str], output: IO[bytes] | None, own_session: bool
+    words: Sequence[str], *, environment: Mapping[str, str], output: IO[bytes] | None, own_session: bool
 ) -> int | None:
-    """Start a child and wait for its end.
+    """Start `negprompt <words>` as a child and wait for its end.
 
     Args:
-        command: what to run.
+        words: command and overrides.
         environment: variables to set, beside those of this process.
         output: file for all that it says; None shows it as it comes.
         own_session: keep a terminal's Ctrl-C, which goes to a whole group of processes, from it: `stop` tells it.
@@ -52,17 +55,12 @@ def run(
     Returns:
         Its exit code, negative for death by a signal; None where it was not started since all are to stop.
     """
+    for nursery in _nurseries:
+        nursery.wait(given_up=lambda: bool(_received))
     with _lock:
         if _received:
             return None
-        child = subprocess.Popen(
-            command,
-            env=variables(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT if output else None,
-            start_new_session=own_session,
-        )
+        child = _started(words, variables(environment), output, own_session)
         _running.add(child)
     try:
         # Not child.wait(): a signal does not always end a wait in the kernel, and then its handler never runs.
@@ -74,6 +72,39 @@ def run(
         with _lock:
             _running.discard(child)
     return child.returncode
+
+
+def _started(
+    words: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None, own_session: bool
+) -> subprocess.Popen[bytes] | Forked:
+    for nursery in _nurseries:
+        if child := nursery.spawn(words, environment, output, own_session=own_session):
+            return child
+    return subprocess.Popen(
+        [*python(), *words],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        start_new_session=own_session,
+    )
+
+
+@contextlib.contextmanager
+def forked(environment: Mapping[str, str], *, own_session: bool) -> Iterator[None]:
+    """Start children that are run in the body from a nursery, so that they need not import anything.
+
+    Args:
+        environment: variables to set for all of them, beside those of this process.
+        own_session: as for `run`.
+    """
+    with nurseries.opened(variables(environment), own_session=own_session) as nursery:
+        if nursery is not None:
+            _nurseries.append(nursery)
+        try:
+            yield
+        finally:
+            _nurseries.clear()
 
 
 def stop(number: int, frame: FrameType | None = None) -> None:
@@ -135,7 +166,7 @@ def variables(changes: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **changes, parent.VARIABLE: str(os.getpid())}
 
 
-def _kill(child: subprocess.Popen[bytes], whole_session: bool) -> None:
+def _kill(child: subprocess.Popen[bytes] | Forked, whole_session: bool) -> None:
     with contextlib.suppress(ProcessLookupError):
         if whole_session:
             os.killpg(child.pid, signal.SIGKILL)

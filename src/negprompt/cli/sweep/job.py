@@ -73,13 +73,19 @@ class Job:
         if _attempt() is not None:  # submitit does not heed it: a cluster that ends a job, or the sweep that started it
             signal.signal(signal.SIGTERM, children.stop)
         os.chdir(self.working_folder)
-        for member in self.members:
-            if children.received() is not None:
-                return
-            if not (member.folder / DONE).is_file() or self._starts_anew(member):
-                watch.begun(member)
-                self._run(member)
-                watch.ended(member)
+        several = _attempt() is not None and len(self.members) > 1
+        with self.nursery() if several else contextlib.nullcontext():
+            for member in self.members:
+                if children.received() is not None:
+                    return
+                if not (member.folder / DONE).is_file() or self._starts_anew(member):
+                    watch.begun(member)
+                    self._run(member)
+                    watch.ended(member)
+
+    def nursery(self) -> contextlib.AbstractContextManager[None]:
+        """Lets children start without imports while it is open, here or in other jobs of this process."""
+        return children.forked(dict(self.environment), own_session=self.own_session)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- submitit's types
         """What submitit calls, in the handler of its signal, before it queues a job again: the child saves first."""
@@ -100,7 +106,7 @@ class Job:
             if member.fresh and (attempt := _attempt()):
                 atomic_write(self._mark(member), attempt.encode())
             code = children.run(
-                [*children.python(), "train", *words],
+                ["train", *words],
                 environment=variables,
                 output=output,
                 own_session=self.own_session,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -65,7 +66,8 @@ def _here(plan: Plan, launcher: Launcher, overrides: Sequence[str], view: View) 
         for members in (plan.first, plan.rest):
             jobs = [_job(some, plan.folder, launcher, width) for some in _grouped(members, launcher.members_per_job)]
             if jobs and children.received() is None:
-                launch(Jobs(jobs, watch), launcher, plan.folder, overrides, **options)
+                with _nursery(jobs, launcher):
+                    launch(Jobs(jobs, watch), launcher, plan.folder, overrides, **options)
         stopped = children.received()
     rows = Ledger(plan.folder, plan.members, plan.reused, _elsewhere).write()
     view.end(rows, was_stopped=stopped is not None)
@@ -103,6 +105,13 @@ def _on_slurm(plan: Plan, launcher: Slurm, overrides: Sequence[str], view: View)
         raise
     view.end(rows)
     return exit_code(rows)
+
+
+def _nursery(jobs: Sequence[Job], launcher: Launcher) -> AbstractContextManager[None]:
+    """What members are forked from, where this very process starts more than one."""
+    if launcher.name in ("local", "joblib") and sum(len(job.members) for job in jobs) > 1:
+        return jobs[0].nursery()
+    return nullcontext()
 
 
 def _job(members: Sequence[Member], folder: Path, launcher: Launcher, width: int) -> Job:

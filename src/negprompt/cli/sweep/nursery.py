@@ -1,0 +1,215 @@
+"""Members that start at once: a process that has imported everything, and does nothing but fork them.
+
+The imports of torch, Lightning and open_clip are most of what a short run costs, and the same for every member. The
+process that pays for them never runs a parallel region and never asks for a GPU, so that its forks can do both.
+
+    sweep -> nursery -> guardian -> member
+
+A guardian waits for its member and tells the sweep how it ended. Each of them dies with the one that started it, and
+the member then gets SIGTERM and saves. Only Linux can, elsewhere members are started the ordinary way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from negprompt import stopping
+from negprompt.cli import parent
+
+_HEAVY = (
+    "negprompt.cli.run", "negprompt.cli.train", "negprompt.backbones.openclip", "negprompt.backbones.embedded",
+    "negprompt.methods.negprompt", "negprompt.data.datamodule",
+)  # fmt: skip
+_OF_ITS_OWN = (parent.VARIABLE, "CUDA_VISIBLE_DEVICES")
+"""Variables that may differ between members: nothing reads them before a member works."""
+
+_PR_SET_PDEATHSIG = 1
+_ANSWER = struct.Struct("i")
+_READY = b"ready"
+_POLL = 0.1
+
+
+class Forked:
+    """A member: what is used of `subprocess.Popen`, for a child of somebody else."""
+
+    def __init__(self, guardian: socket.socket, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._guardian = guardian
+        guardian.setblocking(False)
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended, negative for death by a signal."""
+        if self.returncode is None:
+            try:
+                said = self._guardian.recv(_ANSWER.size)
+            except BlockingIOError:
+                return None
+            # Nothing: the guardian was killed, and the member with it.
+            self.returncode = _ANSWER.unpack(said)[0] if said else -signal.SIGKILL
+            self._guardian.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Nursery:
+    """The process that forks members, as this one sees it.
+
+    Args:
+        environment: of the members, whole; those that need another one are refused.
+        own_session: keep a terminal's signals from it.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, own_session: bool) -> None:
+        self._environment = _shared(environment)
+        self._ready = False
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                env={**environment, parent.VARIABLE: str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=own_session,
+            )
+
+    def wait(self, given_up: Callable[[], bool]) -> None:
+        """Wait until it has imported everything, or nobody wants to know any more."""
+        while not self._ready and not given_up():
+            if select.select([self._line], [], [], _POLL)[0]:
+                self._ready = True
+                self._line.recv(len(_READY))  # nothing where it has died, which `spawn` will see too
+
+    def spawn(
+        self, words: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None, *, own_session: bool
+    ) -> Forked | None:
+        """Start `negprompt <words>`; None where that has to be done the ordinary way.
+
+        Args:
+            words: command and overrides.
+            environment: whole.
+            output: file for all that it says; None leaves it this process's own streams.
+            own_session: whether it leaves the process group.
+        """
+        if not self._ready or _shared(environment) != self._environment:
+            return None
+        mine, theirs = socket.socketpair()
+        variables = {name: environment[name] for name in _OF_ITS_OWN if name in environment}
+        request = {"words": list(words), "variables": variables, "folder": str(Path.cwd()), "own_session": own_session}
+        streams = [1, 2] if output is None else [output.fileno()] * 2
+        with theirs:
+            try:
+                socket.send_fds(self._line, [json.dumps(request).encode()], [theirs.fileno(), *streams])
+            except OSError:  # it could not start, or the request is too long for one packet
+                mine.close()
+                return None
+        said = mine.recv(_ANSWER.size)
+        if not said:
+            mine.close()
+            return None
+        return Forked(mine, _ANSWER.unpack(said)[0])
+
+    def close(self) -> None:
+        """Fork no more; members that run go on."""
+        self._line.close()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def opened(environment: Mapping[str, str], *, own_session: bool = True) -> Iterator[Nursery | None]:
+    """A nursery while the body runs; None where there can be none. To be called by the main thread: it dies with it."""
+    if sys.platform != "linux":
+        yield None
+        return
+    nursery = Nursery(environment, own_session=own_session)
+    try:
+        yield nursery
+    finally:
+        nursery.close()
+
+
+def _shared(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in _OF_ITS_OWN}
+
+
+def serve(line: socket.socket) -> None:
+    """Import, then fork a guardian for every request, until there are no more; returns in members alone."""
+    _die_with(int(os.environ.pop(parent.VARIABLE)))
+    for number in stopping.SIGNALS:  # a job's processes are told all at once; the sweep tells its members
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guardians are not waited for
+    for name in _HEAVY:
+        importlib.import_module(name)
+    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of threads that wait in numpy, which knows forks
+    line.send(_READY)
+    while True:
+        packet, descriptors, _, _ = socket.recv_fds(line, 1 << 20, 3)
+        if not packet:
+            os._exit(0)
+        if os.fork() == 0:
+            line.close()
+            _guard(json.loads(packet), *descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _guard(request: Mapping[str, Any], line: int, *streams: int) -> None:
+    """Fork the member and wait for its end; returns in the member alone."""
+    _die_with(os.getppid())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    guardian = os.getpid()
+    member = os.fork()
+    if member:
+        os.write(line, _ANSWER.pack(member))
+        _, status = os.waitpid(member, 0)
+        os.write(line, _ANSWER.pack(os.waitstatus_to_exitcode(status)))
+        os._exit(0)
+    os.close(line)
+    for number in stopping.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    if request["own_session"]:
+        os.setsid()
+    for stream, descriptor in enumerate(streams, start=1):
+        os.dup2(descriptor, stream)
+        os.close(descriptor)
+    os.chdir(request["folder"])
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    os.environ.update(request["variables"])
+    os.environ[parent.VARIABLE] = str(guardian)
+    sys.argv = [str(Path(__file__).parents[2] / "__main__.py"), *request["words"]]
+
+
+def _die_with(parent_id: int) -> None:
+    """Let the kernel kill this process at the end of its parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_id:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        serve(control)
+    importlib.import_module("negprompt.cli.main").main()

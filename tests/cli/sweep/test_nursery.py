@@ -1,0 +1,140 @@
+"""Members forked from a process that has imported everything: the same runs, the same ends, a cheaper start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from negprompt.cli.sweep import children
+from negprompt.cli.sweep.nursery import opened
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has them")
+
+HELP = ["data", "list"]
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    with opened(environment()) as opened_one:
+        assert opened_one is not None
+        opened_one.wait(given_up=lambda: False)
+        yield opened_one
+
+
+def environment(**changes):
+    """What members get, the same in every test."""
+    variables = children.variables({"GOMP_SPINCOUNT": "10000", **changes})
+    return {name: value for name, value in variables.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+def ended(member, seconds=60):
+    deadline = time.monotonic() + seconds
+    while member.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return member.returncode
+
+
+def said(nursery, tmp_path, words, **changes):
+    """Exit code and output of a member."""
+    with (tmp_path / "said").open("wb") as output:
+        member = nursery.spawn(words, environment(**changes), output, own_session=True)
+        assert member is not None
+        code = ended(member)
+    return code, (tmp_path / "said").read_text()
+
+
+def test_a_member_says_and_ends_as_the_command_does(nursery, tmp_path):
+    for words in (["--version"], ["train", "method=nonsense"]):
+        plain = subprocess.run(
+            [*children.python(), *words], env=environment(), capture_output=True, text=True, check=False
+        )
+        assert said(nursery, tmp_path, words) == (plain.returncode, plain.stdout + plain.stderr)
+
+
+def test_it_has_its_own_gpus_folder_and_session(nursery, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "said").open("wb") as output:
+        member = nursery.spawn(["doctor"], environment(CUDA_VISIBLE_DEVICES="7"), output, own_session=True)
+        assert member is not None
+        folder = Path(f"/proc/{member.pid}/cwd")
+        deadline = time.monotonic() + 10
+        while folder.resolve() != tmp_path and time.monotonic() < deadline:  # it has only just been forked
+            time.sleep(0.01)
+        assert folder.resolve() == tmp_path
+        assert os.getsid(member.pid) == member.pid
+        member.kill()
+        assert ended(member) == -signal.SIGKILL
+
+
+def test_another_environment_is_left_to_an_ordinary_start(nursery):
+    assert nursery.spawn(HELP, environment(OMP_NUM_THREADS="3"), None, own_session=True) is None
+
+
+def test_a_signal_ends_a_member_and_its_code_says_so(nursery, tmp_path):
+    with (tmp_path / "said").open("wb") as output:
+        member = nursery.spawn(["doctor"], environment(), output, own_session=True)
+        assert member is not None
+        time.sleep(1)
+        member.send_signal(signal.SIGTERM)
+        assert ended(member) in (128 + signal.SIGTERM, -signal.SIGTERM)
+
+
+def test_imports_ask_for_no_gpu():
+    """A process that asked could not fork members that use one."""
+    program = (
+        "import importlib, torch\n"
+        "def asked(*_, **__): raise SystemExit('asked for a GPU')\n"
+        "for name in ('_cuda_getDeviceCount', '_cuda_init', '_cuda_isInBadFork'):\n"
+        "    if hasattr(torch._C, name): setattr(torch._C, name, asked)\n"
+        "from negprompt.cli.sweep import nursery\n"
+        "for name in nursery._HEAVY: importlib.import_module(name)\n"
+        "assert not torch.cuda.is_initialized()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_members_end_with_the_process_that_wanted_them(tmp_path):
+    """SIGKILL of the sweep: nursery and guardian die at once, the member gets SIGTERM and leaves with a word."""
+    program = (
+        "import os, sys, time\n"
+        "from negprompt.cli.sweep import children\n"
+        "from negprompt.cli.sweep.nursery import opened\n"
+        "with opened(children.variables({})) as nursery:\n"
+        "    nursery.wait(given_up=lambda: False)\n"
+        f"    member = nursery.spawn(['doctor'], children.variables({{}}), open({str(tmp_path / 'said')!r}, 'wb'), "
+        "own_session=True)\n"
+        "    print(nursery._process.pid, member.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    leader = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert leader.stdout is not None
+    pids = [int(word) for word in leader.stdout.readline().split()]
+    time.sleep(0.5)
+    leader.kill()
+    leader.wait()
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(alive(pid) for pid in pids)
+
+
+def alive(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_nursery_that_cannot_start_is_done_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "torch.py").write_text("raise ImportError('broken')")
+    with opened(children.variables({})) as nursery:
+        assert nursery is not None
+        nursery.wait(given_up=lambda: False)
+        assert nursery.spawn(HELP, children.variables({}), None, own_session=True) is None
