@@ -73,6 +73,7 @@ def fit_trainer(
     num_epochs: int,
     publish: Callable[[Rows], None],
     before_save: Callable[[], None] | None = None,
+    max_steps: int | None = None,
 ) -> lightning.Trainer:
     """A trainer that keeps `last.ckpt` in a folder up to date.
 
@@ -83,6 +84,7 @@ def fit_trainer(
         num_epochs: to train.
         publish: gets the curves' rows each time after a checkpoint with them is on the disk.
         before_save: raises where this process must not write any more.
+        max_steps: of the optimiser, where training ends before its last epoch does.
     """
     curves = Curves(publish)
     return _trainer(
@@ -90,6 +92,7 @@ def fit_trainer(
         [curves, Checkpoints(folder / LAST, identity, settings.checkpoint_minutes, curves, before_save)],
         [AtomicCheckpointIO()],
         max_epochs=num_epochs,
+        max_steps=-1 if max_steps is None else max_steps,
         accumulate_grad_batches=settings.accumulate_grad_batches,
         gradient_clip_val=settings.gradient_clip_val,
         num_sanity_val_steps=0,
