@@ -154,9 +154,7 @@ def write_benchmark(
     return folder
 
 
-def write_captions(
-    folder: Path, class_names: Sequence[str] = CLASS_NAMES, *, shards: int = 2, pairs: int = 24
-) -> Path:
+def write_captions(folder: Path, class_names: Sequence[str] = CLASS_NAMES, *, shards: int = 2, pairs: int = 24) -> Path:
     """Shards of pictures with captions about their hue; every second caption lies in the json."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(shards):

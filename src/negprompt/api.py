@@ -138,8 +138,9 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
                 tracker.uses(source)
             steps = _fit(request, module, bench, folder, tracker, clock)
             bundle = _bundle(request, bench, module, folder, stage1, steps)
-            if adapter := {**outside, **module.adapter()}:
-                folder.write_bytes(bundles.ADAPTER_FILE, bundles.adapter_bytes(adapter))
+            if adapter := {**outside.tensors, **module.adapter()}:
+                belongs = {key: bundle.metadata[key] for key in ("backbone", "weights_sha256", "method")}
+                folder.write_bytes(bundles.ADAPTER_FILE, bundles.adapter_bytes(adapter, outside.metadata | belongs))
             folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
             with clock.phase("evaluation"):
                 metrics = _evaluate(request, bench, Prompts(bundle, adapter), folder)

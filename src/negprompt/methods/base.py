@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.errors import RunError
+from negprompt.prompts.bundle import Adapter
 from negprompt.prompts.context import ContextInit
 from negprompt.prompts.encoder import PromptEncoder
 from negprompt.prompts.reader import Reader
@@ -260,13 +261,13 @@ class MethodSettings(Settings):
         """
         return None
 
-    def outside_adapter(self, around: Surroundings) -> Mapping[str, Tensor]:  # noqa: ARG002 -- for methods that have one
+    def outside_adapter(self, around: Surroundings) -> Adapter:  # noqa: ARG002 -- for methods that have one
         """The part of the adapter that needs no benchmark: found, or trained once for all runs. By default nothing.
 
         Raises:
             NegPromptError: what it is made from is not there or does not fit.
         """
-        return {}
+        return Adapter({}, {})
 
     @abc.abstractmethod
     def module(

@@ -18,6 +18,7 @@ from negprompt.errors import ConfigError
 from negprompt.methods.base import Surroundings
 from negprompt.methods.clipn_adapter import adapter_file, file_sha256, load_adapter, train_adapter
 from negprompt.methods.zero_shot import ZeroShotSettings
+from negprompt.prompts.bundle import Adapter
 from negprompt.prompts.context import initial_context
 from negprompt.prompts.no_text import NUM_PROMPTS, no_text_of
 from negprompt.prompts.reader import Reader
@@ -67,7 +68,7 @@ class ClipnSettings(ZeroShotSettings):
         """Of the named adapter, or of all pairs of pictures and captions."""
         return self._pairs().sha256() if self.adapter is None else file_sha256(adapter_file(self.adapter))
 
-    def outside_adapter(self, around: Surroundings) -> Mapping[str, Tensor]:
+    def outside_adapter(self, around: Surroundings) -> Adapter:
         """The "no" text tower."""
         if self.adapter is not None:
             return load_adapter(self.adapter, around.backbone, around.weights_sha256)

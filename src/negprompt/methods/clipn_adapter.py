@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.data.base import Augmentation
@@ -18,6 +15,7 @@ from negprompt.errors import PromptMismatchError
 from negprompt.methods.base import Surroundings
 from negprompt.methods.clipn_tower import NoTextTraining
 from negprompt.prompts import bundle as bundles
+from negprompt.prompts.bundle import Adapter
 from negprompt.prompts.clipn_checkpoint import load_checkpoint
 from negprompt.prompts.no_text import NoText, dense, no_text_of
 from negprompt.ranks import rank, world_size
@@ -58,27 +56,26 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def load_adapter(given: str, backbone: FrozenBackbone, weights_sha256: str) -> Mapping[str, Tensor]:
-    """The tensors of a named adapter, in single precision.
+def load_adapter(given: str, backbone: FrozenBackbone, weights_sha256: str) -> Adapter:
+    """A named adapter, in single precision.
 
     Raises:
         PromptMismatchError: there is none, it is damaged, or belongs to another backbone.
     """
     file = adapter_file(given)
     if file.suffix in _CHECKPOINTS:
-        tensors = load_checkpoint(file, backbone)
+        adapter = Adapter(load_checkpoint(file, backbone), {"imported_from": file.name})
     else:
         adapter = bundles.read_adapter(file)
         bundles.check_adapter(adapter, file, backbone.name, weights_sha256)
-        tensors = dense(adapter.tensors)
-    no_text_of(backbone, tensors)  # refuses what does not fit
-    return tensors
+    no_text_of(backbone, adapter.tensors)  # refuses what does not fit
+    return adapter._replace(tensors=dense(adapter.tensors))
 
 
 def train_adapter(
     captions: Captions, training: AdamWSettings, augmentation: Augmentation, num_prompts: int, around: Surroundings
-) -> Mapping[str, Tensor]:
-    """The tensors of the tower that these pairs and settings give, trained where no run has done it yet.
+) -> Adapter:
+    """The tower that these pairs and settings give, trained where no run has done it yet.
 
     Raises:
         NegPromptError: the folder cannot be written, or a picture cannot be decoded.
@@ -136,7 +133,7 @@ def train_adapter(
     file = made_once(around.runs_dir / name, bundles.ADAPTER_FILE, made_from, begin, around.trainer, around.command)
     adapter = bundles.read_adapter(file)
     bundles.check_adapter(adapter, file, backbone.name, around.weights_sha256)
-    return adapter.tensors
+    return adapter
 
 
 def framed(backbone: FrozenBackbone, caption: str) -> list[int]:

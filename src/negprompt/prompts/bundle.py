@@ -46,14 +46,19 @@ def to_bytes(bundle: PromptBundle) -> bytes:
     return save(tensors, {_METADATA_KEY: json.dumps(dict(bundle.metadata), sort_keys=True)})
 
 
-def adapter_bytes(adapter: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> bytes:
+def adapter_bytes(
+    adapter: Mapping[str, Tensor],
+    metadata: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = torch.float32,
+) -> bytes:
     """File content of what a method learned beside context vectors; equal tensors give equal bytes.
 
     Args:
-        adapter: tensors by name; kept in single precision.
+        adapter: tensors by name.
         metadata: JSON values that say what it belongs to: backbone, weights_sha256.
+        dtype: that tensors are kept in, None for their own.
     """
-    tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in sorted(adapter.items())}
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in sorted(adapter.items())}
     return save(tensors, None if metadata is None else {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
 
 

@@ -60,21 +60,19 @@ def adapter_of(state: Mapping[str, Tensor], clip: Mapping[str, Tensor], backbone
         PromptMismatchError: there is no "no" tower, or the CLIP beside it is another one.
     """
     named = {name.removeprefix(_DATA_PARALLEL): tensor for name, tensor in state.items()}
-    tower = {f"{PREFIX}prompts": named["prompt_no"]} if "prompt_no" in named else {}
-    for part in _PARTS:
-        for name, tensor in named.items():
-            first, dot, rest = name.partition(".")
-            if first == f"{part}{_MARK}":
-                tower[f"{PREFIX}{part}{dot}{rest}"] = tensor
-    if len(tower) < len(_PARTS) + 1:
-        found = ", ".join(sorted(tower)) or "nothing of it"
+    wanted = {"prompt_no": f"{PREFIX}prompts"}
+    for name in clip:
+        part, dot, rest = name.partition(".")
+        if part in _PARTS:
+            wanted[f"{part}{_MARK}{dot}{rest}"] = f"{PREFIX}{name}"
+    if missing := [name for name in wanted if name not in named]:
         msg = (
-            f'The checkpoint has no whole "no" text tower (found {found}): give the epoch_10.pt of CLIPN\'s learnable '
-            "version."
+            f'The checkpoint has no whole "no" text tower ({len(missing)} of {len(wanted)} tensors are missing, for '
+            f"example {missing[0]}): give the epoch_10.pt of CLIPN's learnable version."
         )
         raise PromptMismatchError(msg)
     _check_clip(named, clip, backbone)
-    return {name: tensor.float() for name, tensor in tower.items()}
+    return {ours: named[theirs].float() for theirs, ours in wanted.items()}
 
 
 def clip_weights(backbone: FrozenBackbone) -> dict[str, Tensor]:

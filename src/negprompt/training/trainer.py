@@ -21,7 +21,7 @@ from pydantic import Field
 from negprompt import stopping
 from negprompt.errors import ConfigError, NegPromptError
 from negprompt.settings import LATER, Settings
-from negprompt.training.callbacks import Checkpoints, Curves, OurSignals, Rows
+from negprompt.training.callbacks import Checkpoints, Curves, LastStep, OurSignals, Rows
 from negprompt.training.checkpoint import LAST, AtomicCheckpointIO
 
 
@@ -87,12 +87,12 @@ def fit_trainer(
         max_steps: of the optimiser, where training ends before its last epoch does.
     """
     curves = Curves(publish)
+    ends = [] if max_steps is None else [LastStep(max_steps)]
     return _trainer(
         settings,
-        [curves, Checkpoints(folder / LAST, identity, settings.checkpoint_minutes, curves, before_save)],
+        [*ends, curves, Checkpoints(folder / LAST, identity, settings.checkpoint_minutes, curves, before_save)],
         [AtomicCheckpointIO()],
         max_epochs=num_epochs,
-        max_steps=-1 if max_steps is None else max_steps,
         accumulate_grad_batches=settings.accumulate_grad_batches,
         gradient_clip_val=settings.gradient_clip_val,
         num_sanity_val_steps=0,
