@@ -20,7 +20,7 @@ _SHARDS_AT_ONCE = 16
 
 
 class Captions(NamedTuple):
-    """Pairs of all shards: `pictures` in the shards' order, `texts` about them, `shard_of` (N,) their shards' numbers."""
+    """Pairs of all shards: `pictures` in the shards' order, `texts` about them, `shard_of` (N,) where each lies."""
 
     pictures: Listing
     texts: Strings
