@@ -154,6 +154,22 @@ def write_benchmark(
     return folder
 
 
+def write_captions(folder: Path, class_names: Sequence[str] = CLASS_NAMES, *, shards: int = 2, pairs: int = 24) -> Path:
+    """Shards of pictures with captions about their hue; every second caption lies in the json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(shards):
+        members = []
+        for place in range(pairs):
+            name = class_names[(number + place) % len(class_names)]
+            hue = class_names.index(name) / len(class_names)
+            text, key = f"a picture of a {name}", f"{place:04d}"
+            members.append((f"{key}.webp", encoded(picture(hue, 5000 + 100 * number + place))))
+            fields = {"caption": text} if place % 2 else {}
+            members.append((f"{key}.json", json.dumps(fields).encode()) if fields else (f"{key}.txt", text.encode()))
+        write_shard(folder / f"captions-{number:03d}.tar", members)
+    return folder
+
+
 def image_set(count: int, name: str = "some", num_classes: int = 4) -> ImageSet:
     """A set in memory; picture i has class i mod `num_classes`."""
     return ImageSet(

@@ -21,7 +21,11 @@ from torch.nn.parallel import DistributedDataParallel
 from negprompt import api, ranks
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.base import PromptLearning, share_of_batch
+from negprompt.methods.clipn_adapter import framed
+from negprompt.methods.clipn_tower import NoTextTraining
 from negprompt.prompts.context import initial_context
+from negprompt.prompts.no_text import NoText
+from negprompt.training.schedule import AdamWSettings
 from negprompt.training.trainer import TrainerSettings
 from negprompt.types import PromptBundle
 
@@ -89,6 +93,44 @@ def gradient(
     return parameter.grad
 
 
+def clipn_gradients() -> dict[str, Tensor]:
+    """Gradients of CLIPN's tower after one backward pass; processes have different numbers of pairs."""
+    backbone, generator = shared_backbone(), torch.Generator().manual_seed(0)
+    ids = [framed(backbone, f"a photo of a {CLASS_NAMES[row]}") for row in range(BATCH)]
+    tokens = torch.zeros(BATCH, max(map(len, ids)), dtype=torch.long)
+    for row, sequence in enumerate(ids):
+        tokens[row, : len(sequence)] = torch.tensor(sequence)
+    batch = {
+        "image": torch.randn(BATCH, 3, 32, 32, generator=generator),
+        "tokens": tokens,
+        "end": torch.tensor([len(sequence) - 1 for sequence in ids]),
+        "row": torch.arange(BATCH),
+        "epoch": torch.zeros(BATCH, dtype=torch.long),
+    }
+    mine = {name: value[ranks.rank() :: ranks.world_size()] for name, value in batch.items()}
+    tower = NoText(backbone)
+    with torch.no_grad():  # where both towers are the same, rounding errors of the lengths are magnified
+        for parameter in tower.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    module: nn.Module = ClipnLoss(NoTextTraining(backbone, tower, AdamWSettings(), 1, 0))
+    if ranks.world_size() > 1:
+        module = DistributedDataParallel(module)
+    module(mine).backward()
+    return {name: parameter.grad for name, parameter in tower.named_parameters() if parameter.grad is not None}
+
+
+class ClipnLoss(nn.Module):
+    """CLIPN's weighted loss as a module."""
+
+    def __init__(self, method: NoTextTraining) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Any) -> Tensor:
+        loss, _ = self.method.loss(batch)
+        return share_of_batch(len(batch["row"]), loss.device) * loss
+
+
 def run(root: Path, runs_dir: Path, mode: str) -> Path:
     """A whole two-stage run; returns its folder."""
     trainer = TrainerSettings(accelerator="cpu", devices=ranks.world_size(), progress_bar=False)
@@ -98,6 +140,7 @@ def run(root: Path, runs_dir: Path, mode: str) -> Path:
 
 def work(output: Path, root: Path) -> dict[str, Any]:
     saved: dict[str, Any] = {name: gradient(**case) for name, case in CASES.items()}
+    saved["clipn"] = clipn_gradients()
     saved["runs"] = {mode: str(run(root, output.parent / output.stem, mode)) for mode in ("none", "store")}
     if ranks.rank() == 0:
         torch.save(saved, output)

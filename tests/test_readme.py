@@ -8,6 +8,7 @@ from pathlib import Path
 
 import miniatures
 import pytest
+from helpers import write_captions
 
 from negprompt.cli.arguments import parse
 from negprompt.cli.build import build_request
@@ -33,6 +34,7 @@ def home(tmp_path_factory):
     miniatures.conventional(folder / "archives", per_set=1)
     miniatures.folder(folder / "mine")
     miniatures.ood_folder(folder / "others")
+    write_captions(folder / "captions", shards=1, pairs=2)
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,18 +20,18 @@ from negprompt.errors import NegPromptError
 from negprompt.evaluation.module import PromptEvaluation
 from negprompt.evaluation.results import by_side, run_metrics, scores_npz
 from negprompt.features.workbench import Workbench
-from negprompt.methods.base import PromptLearning
+from negprompt.methods.base import PromptLearning, Surroundings
 from negprompt.prompts import bundle as bundles
 from negprompt.reports.figures import score_histograms
 from negprompt.request import SCHEMA, Finder, Request
 from negprompt.runs.finished import Expected, begin_anew, reusable, was_begun_anew
 from negprompt.runs.folder import RunFolder
-from negprompt.runs.lease import lease, lease_when_free
 from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
 from negprompt.tracking.wandb import Tracker, is_complete, tracked
 from negprompt.training.callbacks import Rows, from_csv, to_csv
 from negprompt.training.checkpoint import usable_checkpoint
+from negprompt.training.held import held
 from negprompt.training.trainer import fit_trainer, interruptible, run_trainer
 from negprompt.types import PromptBundle
 
@@ -98,7 +98,7 @@ def train(request: Request, *, as_stage: bool = False) -> Finished:
 
     if (finished := before()) is not None:
         return finished
-    with _held(folder, waits=as_stage) as folder:
+    with held(folder, waits=as_stage) as folder:
         if (finished := before()) is not None:  # by whoever held the folder until now
             return finished
         if folder.writes and request.resume == "never":
@@ -124,27 +124,12 @@ def _finished_before(request: Request, bench: Workbench, folder: RunFolder, *, a
     return Finished(folder.path, metrics, reused=True)
 
 
-@contextmanager
-def _held(folder: RunFolder, *, waits: bool) -> Iterator[RunFolder]:
-    """The folder while no other process may write it. Rank 0 holds it for all, and all hear why it could not."""
-    with ExitStack() as stack:
-        refusal: NegPromptError | None = None
-        if folder.writes:
-            try:
-                held = stack.enter_context(lease_when_free(folder.path) if waits else lease(folder.path))
-                folder = replace(folder, before_write=held.check)
-            except NegPromptError as error:
-                refusal = error
-        if (refusal := ranks.of_rank_zero(refusal)) is not None:
-            raise refusal
-        yield folder
-
-
 def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder: RunFolder) -> Finished:
     """All phases of one run; an error that ends it early is kept in FAILED.json."""
     clock = Clock()
     try:
         stage1, positive, source = _positive_prompts(request, given, bench)
+        outside = request.method.outside_adapter(_surroundings(request, bench))
         lightning.seed_everything(request.seed, verbose=False)
         module = request.method.module(bench.backbone, bench.train_class_names, request.seed, positive)
         tracking = tracked(request.logger, folder.path, request.config) if folder.writes else nullcontext()
@@ -153,8 +138,9 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
                 tracker.uses(source)
             steps = _fit(request, module, bench, folder, tracker, clock)
             bundle = _bundle(request, bench, module, folder, stage1, steps)
-            if adapter := module.adapter():
-                folder.write_bytes(bundles.ADAPTER_FILE, bundles.adapter_bytes(adapter))
+            if adapter := {**outside.tensors, **module.adapter()}:
+                belongs = {key: bundle.metadata[key] for key in ("backbone", "weights_sha256", "method")}
+                folder.write_bytes(bundles.ADAPTER_FILE, bundles.adapter_bytes(adapter, outside.metadata | belongs))
             folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
             with clock.phase("evaluation"):
                 metrics = _evaluate(request, bench, Prompts(bundle, adapter), folder)
@@ -216,6 +202,12 @@ def _workbench(request: Request) -> Workbench:
         request.features_dir or request.runs_dir / "_features",
         request.trainer,
         request.seed,
+    )
+
+
+def _surroundings(request: Request, bench: Workbench) -> Surroundings:
+    return Surroundings(
+        bench.backbone, bench.weights_sha256, request.trainer, request.runs_dir, request.seed, request.command
     )
 
 

@@ -140,6 +140,8 @@ class Request:
             "features": self.features.hash_payload(),
             "trainer": self.trainer.hash_payload(),
         }
+        if (outside := self.method.outside_sha256()) is not None:
+            payload["outside"] = outside
         return run_name(self.data.name, self.method.name, self.backbone.name, self.seed, request_hash(payload))
 
 

@@ -27,7 +27,7 @@ BACKBONES = (
     "vit_b16_laion2b", "vit_b16_openai", "vit_b32_openai", "vit_b32_laion2b", "rn50_openai", "rn101_openai",
     "open_clip",
 )  # fmt: skip
-METHODS = ("zero_shot", "coop", "negprompt", "negprompt_paper", "negprompt_official_code")
+METHODS = ("zero_shot", "coop", "negprompt", "negprompt_paper", "negprompt_official_code", "clipn")
 
 
 def config(*overrides):

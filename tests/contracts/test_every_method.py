@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import QUIET, TinySettings, listening
+from helpers import QUIET, TinySettings, listening, write_captions
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -35,6 +35,10 @@ def request_of(name, icons, runs_dir):
     for stage in (config["method"], config["method"].get("positive", {})):
         if stage.get("optimizer"):
             stage["optimizer"] |= SHORT
+    if "captions" in config["method"]:  # what is trained once for all benchmarks
+        captions = write_captions(runs_dir / "captions")
+        config["method"] |= {"captions": str(captions), "cache_dir": None}
+        config["method"]["training"] |= {"epochs": 1, "batch_size": 16}
     return replace(build_request(config), backbone=TinySettings(), trainer=QUIET, runs_dir=runs_dir, features_dir=None)
 
 

@@ -32,6 +32,15 @@ def test_gradients_are_those_of_a_single_process(found, case, processes):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
+def test_gradients_of_a_whole_text_tower_are_those_of_a_single_process(found, processes):
+    one, several = found[1]["clipn"], found[processes]["clipn"]
+    assert one
+    assert set(one) == set(several)
+    for name, gradient in one.items():
+        assert float((gradient - several[name]).norm()) < 1e-4 * float(gradient.norm()), name
+
+
+@pytest.mark.parametrize("processes", [2, 3])
 @pytest.mark.parametrize("mode", ["none", "store"])
 def test_a_whole_run_ends_with_the_prompts_and_scores_of_a_single_process(found, mode, processes):
     one, several = (Path(found[number]["runs"][mode]) for number in (1, processes))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from negprompt.backbones.chunks import TextChunk
 from negprompt.backbones.text import TextPath, TextTower
+from negprompt.backbones.text_copy import TextCopy
 from negprompt.backbones.weights import Shape, Weights
 from negprompt.errors import BackboneError
 from negprompt.settings import Settings
@@ -69,6 +70,15 @@ class FrozenBackbone(nn.Module, abc.ABC):
     @abc.abstractmethod
     def text_tower(self) -> TextTower:
         """The parts of the text tower that prompts are encoded with; gradients pass, the weights have none."""
+
+    def text_copy(self) -> TextCopy:
+        """A text tower of its own with the same weights, which can be trained (CLIPN).
+
+        Raises:
+            BackboneError: this backbone's text tower cannot be copied, or reads more than a sentence up to its end.
+        """
+        msg = f"The text tower of {self.name} cannot be copied: choose an open_clip backbone such as ViT-B-16."
+        raise BackboneError(msg)
 
     @abc.abstractmethod
     def tokenize(self, text: str) -> list[int]:

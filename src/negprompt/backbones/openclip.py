@@ -22,6 +22,7 @@ from negprompt.backbones.chunks import TextChunk
 from negprompt.backbones.local import image_and_local_features
 from negprompt.backbones.openclip_text import not_causal, text_module, text_tower
 from negprompt.backbones.text import TextPath, TextTower
+from negprompt.backbones.text_copy import TextCopy
 from negprompt.backbones.weights import Shape, Weights, bring, reached
 from negprompt.errors import BackboneError, nearest
 from negprompt.types import ImageSpec
@@ -89,6 +90,13 @@ class OpenClipBackbone(FrozenBackbone):
     def text_tower(self) -> TextTower:
         """The parts of the text tower."""
         return text_tower(self._text, self.model.encode_text, self._not_causal)  # type: ignore[arg-type]
+
+    def text_copy(self) -> TextCopy:
+        """A trainable copy of the text tower's parts."""
+        if self._not_causal:
+            msg = f"A text tower beside that of {self.name} cannot be trained: {self._not_causal}. Choose ViT-B-16."
+            raise BackboneError(msg)
+        return TextCopy(self._text)
 
     def tokenize(self, text: str) -> list[int]:
         """Byte-pair tokens without start and end token."""

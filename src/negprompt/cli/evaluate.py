@@ -36,7 +36,8 @@ def _with_run(config: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(config["run"], str):
         msg = f"run={config['run']}: give a run folder, or the prompts.safetensors in one."
         raise RunError(msg)
-    stored = find_run(config["run"]).path / "config.yaml"
+    run = find_run(config["run"]).path
+    stored = run / "config.yaml"
     try:
         base: dict[str, Any] = dict(yaml.safe_load(stored.read_text(encoding="utf-8")))
     except (yaml.YAMLError, TypeError, ValueError) as error:
@@ -46,5 +47,7 @@ def _with_run(config: dict[str, Any]) -> dict[str, Any]:
     if "weights_dir" in base["backbone"] and config["paths"]["weights_dir"] is not None:
         here["weights_dir"] = config["paths"]["weights_dir"]
     backbone = base["backbone"] | here
+    if "adapter" in base["method"]:  # what it was made from need not be here any more
+        base["method"] = base["method"] | {"adapter": str(run)}
     told = {key: value for key, value in config.items() if value is not None and key not in ("run", "output")}
     return {**base, "backbone": backbone, "score": {}, **told}

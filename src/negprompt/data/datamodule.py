@@ -183,13 +183,13 @@ class OODDataModule(lightning.LightningDataModule):
 
 
 def batch_loader(
-    dataset: Dataset[Batch],
+    dataset: Dataset[Any],
     batches: Sampler[list[SampleIndex]],
     num_workers: int,
     *,
     keep_workers: bool = False,
     pin_memory: bool = False,
-) -> DataLoader[Batch]:
+) -> DataLoader[Any]:
     """A loader of whole batches; `keep_workers` from pass to pass, for a loader that is gone through many times."""
     return Loader(
         dataset,

@@ -149,13 +149,18 @@ def scanned(
 
 def listing_of(scans: Sequence[tuple[Shard, Scan]], cache_dir: Path | None, cache_gb: float) -> Listing:
     """All samples, shard by shard; keys are `<shard>/<sample>`."""
-    lengths = [len(one.keys) for _, one in scans]
     labels = [label for _, one in scans for label in one.labels]
     classes = tuple(in_order({label for label in labels if label}))
     place = {key: number for number, key in enumerate(classes)}
     class_of = np.array([place.get(label, NO_CLASS) for label in labels], np.int32)
+    contents = contents_of(scans, cache_dir, cache_gb)
+    return Listing(contents.keys, classes, class_of, contents)
+
+
+def contents_of(scans: Sequence[tuple[Shard, Scan]], cache_dir: Path | None, cache_gb: float) -> ShardMembers:
+    """Pictures of all samples, shard by shard, under the keys `<shard>/<sample>`."""
     members = Members(
-        np.repeat(np.arange(len(scans), dtype=np.int64), lengths),
+        np.repeat(np.arange(len(scans), dtype=np.int64), [len(one.keys) for _, one in scans]),
         np.concatenate([one.offset for _, one in scans]),
         np.concatenate([one.size for _, one in scans]),
     )
@@ -164,7 +169,7 @@ def listing_of(scans: Sequence[tuple[Shard, Scan]], cache_dir: Path | None, cach
     remote = next((shard.location for shard in shards if shard.is_remote), None)
     cache = None if remote is None else ShardCache.of(cache_dir, cache_gb, remote)
     known = np.concatenate([one.sha256 for _, one in scans])
-    return Listing(keys, classes, class_of, ShardMembers(Shards(shards, cache), members, keys, known))
+    return ShardMembers(Shards(shards, cache), members, keys, known)
 
 
 def _shard(location: str, size: int | None) -> Shard:

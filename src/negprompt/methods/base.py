@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import lightning
@@ -18,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.errors import RunError
+from negprompt.prompts.bundle import Adapter
 from negprompt.prompts.context import ContextInit
 from negprompt.prompts.encoder import PromptEncoder
 from negprompt.prompts.reader import Reader
@@ -26,6 +28,7 @@ from negprompt.prompts.text_features import text_features
 from negprompt.ranks import world_size
 from negprompt.settings import Settings
 from negprompt.training.schedule import OptimizerSettings, cosine_epochs, official_code
+from negprompt.training.trainer import TrainerSettings
 from negprompt.types import Batch, PromptBundle
 
 _BACKBONE_PREFIX = "backbone."
@@ -38,7 +41,53 @@ class Contexts(NamedTuple):
     negative: Tensor | None
 
 
-class PromptLearning(lightning.LightningModule, abc.ABC):
+class OnBackbone(lightning.LightningModule):
+    """A module beside a frozen backbone, which Lightning moves and no checkpoint holds.
+
+    Args:
+        backbone: frozen.
+    """
+
+    def __init__(self, backbone: FrozenBackbone) -> None:
+        super().__init__()
+        self.strict_loading = False  # the checkpoint has no backbone
+        self.backbone = backbone
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Image features (B, D) of pixels, not of unit length and without a gradient."""
+        return self.backbone.encode_image(images)
+
+    def step_result(
+        self, loss: Tensor, terms: Mapping[str, Tensor], samples: int, fix: str = "method.optimizer.lr"
+    ) -> dict[str, Any]:
+        """What a training step returns: the loss weighted by this process's share of the batch, terms for the curves.
+
+        Args:
+            loss: mean over this process's samples.
+            terms: of the loss.
+            samples: of this process.
+            fix: learning rate to lower.
+
+        Raises:
+            RunError: the loss is not a number.
+        """
+        weight = share_of_batch(samples, loss.device)
+        if not torch.isfinite(loss):
+            msg = (
+                f"The loss became {loss.item()} at step {self.global_step}: lower {fix} or use "
+                "trainer.precision=32-true. The checkpoint before this step is kept."
+            )
+            raise RunError(msg)
+        return {"loss": weight * loss, "terms": mean_over_processes({"loss": loss.detach(), **terms}, weight)}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
+        """All state but the frozen backbone's, which would make a checkpoint of kilobytes one of gigabytes."""
+        state = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in state.items() if not name.startswith(_BACKBONE_PREFIX)}
+
+
+class PromptLearning(OnBackbone, abc.ABC):
     """Base of all prompt-learning modules: one frozen backbone, context vectors, SGD, a loss of one batch.
 
     Args:
@@ -55,9 +104,7 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
         layout: PromptLayout,
         optimizer: OptimizerSettings | None,
     ) -> None:
-        super().__init__()
-        self.strict_loading = False  # the checkpoint has no backbone
-        self.backbone = backbone
+        super().__init__(backbone)
         self.encoder = PromptEncoder(backbone, class_names, layout)
         self.optimizer_settings = optimizer
 
@@ -83,24 +130,13 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
 
     def image_features(self, batch: Batch) -> Tensor:
         """Unit image features (B, D) float32 of a batch of pixels or of stored features."""
-        features = batch["image_features"] if "image_features" in batch else self._encode_image(batch["image"])
+        features = batch["image_features"] if "image_features" in batch else self.encode_image(batch["image"])
         return F.normalize(features.float(), dim=-1)
-
-    @torch.no_grad()
-    def _encode_image(self, images: Tensor) -> Tensor:
-        return self.backbone.encode_image(images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002 -- Lightning's signature
         """Loss of one batch, and its terms for the curves; a loss that is not a number ends the run."""
         loss, terms = self.batch_loss(batch)
-        weight = share_of_batch(len(batch["label"]), loss.device)
-        if not torch.isfinite(loss):
-            msg = (
-                f"The loss became {loss.item()} at step {self.global_step}: lower method.optimizer.lr or use "
-                "trainer.precision=32-true. The checkpoint before this step is kept."
-            )
-            raise RunError(msg)
-        return {"loss": weight * loss, "terms": mean_over_processes({"loss": loss.detach(), **terms}, weight)}
+        return self.step_result(loss, terms, len(batch["label"]))
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 -- Lightning's own type is a long union
         """SGD with CoOp's schedule, or the one of the released NegPrompt code."""
@@ -119,11 +155,6 @@ class PromptLearning(lightning.LightningModule, abc.ABC):
         epochs = self.trainer.max_epochs or recipe.epochs
         schedule = LambdaLR(sgd, lambda epoch: cosine_epochs(epoch, epochs, recipe) / recipe.lr)
         return {"optimizer": sgd, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
-        """All state but the frozen backbone's, which would make a checkpoint of kilobytes one of gigabytes."""
-        state = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in state.items() if not name.startswith(_BACKBONE_PREFIX)}
 
 
 def steps_per_epoch(trainer: lightning.Trainer) -> float:
@@ -157,6 +188,17 @@ def mean_over_processes(terms: Mapping[str, Tensor], weight: float | Tensor) -> 
         dist.all_reduce(values)
         values /= world_size()
     return dict(zip(terms, values.tolist(), strict=True))
+
+
+class Surroundings(NamedTuple):
+    """Where a method trains what belongs to no benchmark: the backbone and its hash, devices, folder of runs, seed."""
+
+    backbone: FrozenBackbone
+    weights_sha256: str
+    trainer: TrainerSettings
+    runs_dir: Path
+    seed: int
+    command: str = ""
 
 
 class MethodSettings(Settings):
@@ -210,6 +252,22 @@ class MethodSettings(Settings):
     def positive_stage(self) -> MethodSettings | None:
         """The method whose prompts this one starts from, None for a method of one stage."""
         return None
+
+    def outside_sha256(self) -> str | None:
+        """Hash of what a run reads beside its benchmark (captions, a named adapter); None where there is nothing.
+
+        Raises:
+            NegPromptError: it is not there.
+        """
+        return None
+
+    def outside_adapter(self, around: Surroundings) -> Adapter:  # noqa: ARG002 -- for methods that have one
+        """The part of the adapter that needs no benchmark: found, or trained once for all runs. By default nothing.
+
+        Raises:
+            NegPromptError: what it is made from is not there or does not fit.
+        """
+        return Adapter({}, {})
 
     @abc.abstractmethod
     def module(

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from negprompt.backbones.base import FrozenBackbone
@@ -20,6 +21,13 @@ from negprompt.types import PromptBundle
 FILE_NAME = "prompts.safetensors"
 ADAPTER_FILE = "adapter.safetensors"
 _METADATA_KEY = "negprompt"
+
+
+class Adapter(NamedTuple):
+    """What a method learned beside context vectors: `tensors` by name, `metadata` JSON values that say on what."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
 
 
 def class_names_sha256(class_names: Sequence[str]) -> str:
@@ -38,9 +46,20 @@ def to_bytes(bundle: PromptBundle) -> bytes:
     return save(tensors, {_METADATA_KEY: json.dumps(dict(bundle.metadata), sort_keys=True)})
 
 
-def adapter_bytes(adapter: Mapping[str, Tensor]) -> bytes:
-    """File content of what a method learned beside context vectors; equal tensors give equal bytes."""
-    return save({name: tensor.detach().float().cpu().contiguous() for name, tensor in sorted(adapter.items())})
+def adapter_bytes(
+    adapter: Mapping[str, Tensor],
+    metadata: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = torch.float32,
+) -> bytes:
+    """File content of what a method learned beside context vectors; equal tensors give equal bytes.
+
+    Args:
+        adapter: tensors by name.
+        metadata: JSON values that say what it belongs to: backbone, weights_sha256.
+        dtype: that tensors are kept in, None for their own.
+    """
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in sorted(adapter.items())}
+    return save(tensors, None if metadata is None else {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)})
 
 
 def load(path: Path | str) -> PromptBundle:
@@ -79,13 +98,42 @@ def load_adapter(path: Path | str) -> dict[str, Tensor]:
     """
     place = Path(path)
     file = (place if place.is_dir() else place.parent) / ADAPTER_FILE
-    if not file.is_file():
-        return {}
+    return read_adapter(file).tensors if file.is_file() else {}
+
+
+def read_adapter(file: Path) -> Adapter:
+    """An adapter under any name, with what it belongs to.
+
+    Raises:
+        PromptMismatchError: the file is damaged.
+    """
     try:
-        return load_file(file)
-    except SafetensorError as error:
+        with safe_open(file, framework="pt") as handle:
+            metadata = (handle.metadata() or {}).get(_METADATA_KEY, "{}")
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 -- not a dict
+        return Adapter(tensors, json.loads(metadata))
+    except (SafetensorError, ValueError) as error:
         msg = f"{file} cannot be read as safetensors ({error}): make the run again."
         raise PromptMismatchError(msg) from error
+
+
+def check_adapter(adapter: Adapter, file: Path, backbone: str, weights_sha256: str) -> None:
+    """Make sure that an adapter meets the backbone it was learned on.
+
+    Raises:
+        PromptMismatchError: another backbone, other weights, or nothing that says which.
+    """
+    learned_on, weights = (adapter.metadata.get(key) for key in ("backbone", "weights_sha256"))
+    if learned_on is None or weights is None:
+        msg = f"{file} does not say which backbone it belongs to: give the {ADAPTER_FILE} of a finished run."
+        raise PromptMismatchError(msg)
+    if weights != weights_sha256:  # the same weights may have two names
+        other = f"set backbone={learned_on}" if learned_on != backbone else "use those weights"
+        msg = (
+            f"{file} was learned on {learned_on} (weights {weights[:12]}...), this run uses {backbone} (weights "
+            f"{weights_sha256[:12]}...): {other}, or train one on {backbone}."
+        )
+        raise PromptMismatchError(msg)
 
 
 def check(bundle: PromptBundle, backbone: FrozenBackbone) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F  # noqa: N812 -- torch's own convention
 from torch import Tensor
 
 from negprompt.ranks import rank, world_size
@@ -57,6 +58,23 @@ def gather(features: Tensor, share: Share) -> Tensor:
         return features
     everything: Tensor = _GatherRows.apply(features)
     return everything[share.back.to(features.device)]
+
+
+def gather_all(rows: Tensor) -> tuple[Tensor, int]:
+    """Rows (B, ...) of each process, under each other in the order of the processes; differentiable.
+
+    Returns:
+        All rows, and the place of this process's first. Processes may have different numbers of rows, also none.
+    """
+    if world_size() == 1:
+        return rows, 0
+    counts = torch.zeros(world_size(), dtype=torch.long, device=rows.device)
+    counts[rank()] = len(rows)
+    dist.all_reduce(counts)
+    filled = F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, int(counts.max()) - len(rows)))
+    everything: Tensor = _GatherRows.apply(filled)
+    present = torch.arange(int(counts.max()), device=rows.device) < counts.unsqueeze(1)
+    return everything[present.flatten()], int(counts[: rank()].sum())
 
 
 class _GatherRows(torch.autograd.Function):

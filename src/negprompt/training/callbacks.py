@@ -46,6 +46,30 @@ class OurSignals(lightning.Callback):
         _stop_if_asked()
 
 
+class LastStep(lightning.Callback):
+    """Ends training after a step of the optimiser, also within an epoch.
+
+    Lightning's own `max_steps` miscounts the epochs of a run that goes on from the end of one.
+
+    Args:
+        steps: to train.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
+        """A checkpoint may be that of the last step."""
+        self._look(trainer)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Let this batch be the last one."""
+        self._look(trainer)
+
+    def _look(self, trainer: lightning.Trainer) -> None:
+        trainer.should_stop = trainer.should_stop or trainer.global_step >= self._steps
+
+
 class Curves(lightning.Callback):
     """One row an epoch with the means of the loss terms: a resumed run goes on in the same curve, to the bit.
 

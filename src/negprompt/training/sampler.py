@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Sampler
 
 from negprompt.errors import ConfigError
@@ -21,6 +22,7 @@ class EpochBatchSampler(Sampler[list[SampleIndex]]):
         batches_done: number of batches trained since the beginning of the run, asked at the start of each epoch.
         rank: part of each batch that this process gets.
         world_size: number of parts; `batch_size` is that of all parts together.
+        order: a permutation of the rows for each epoch; None for a random one of all of them.
 
     Raises:
         ConfigError: fewer pictures in a batch than processes.
@@ -34,6 +36,7 @@ class EpochBatchSampler(Sampler[list[SampleIndex]]):
         batches_done: Callable[[], int],
         rank: int = 0,
         world_size: int = 1,
+        order: Callable[[int], npt.NDArray[np.int64]] | None = None,
     ) -> None:
         if min(batch_size, num_samples) < world_size:
             msg = (
@@ -43,9 +46,9 @@ class EpochBatchSampler(Sampler[list[SampleIndex]]):
             raise ConfigError(msg)
         self._num_samples = num_samples
         self._batch_size = batch_size
-        self._seed = seed
         self._batches_done = batches_done
         self._part = slice(rank, None, world_size)
+        self._order = order or (lambda epoch: np.random.default_rng([seed, epoch]).permutation(num_samples))
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -54,7 +57,7 @@ class EpochBatchSampler(Sampler[list[SampleIndex]]):
     def __iter__(self) -> Iterator[list[SampleIndex]]:
         """Batches from the present position to the end of its epoch."""
         epoch, start = divmod(self._batches_done(), len(self))
-        order = np.random.default_rng([self._seed, epoch]).permutation(self._num_samples)
+        order = self._order(epoch)
         for batch in range(start, len(self)):
             rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
             yield [SampleIndex(int(row), epoch) for row in rows[self._part]]

@@ -61,3 +61,33 @@ def official_code(step: int, batches_per_epoch: float, optimizer: OptimizerSetti
     """
     calls = step + step // batches_per_epoch
     return 0.5 * optimizer.lr * (1 + math.cos(math.pi * calls / _OFFICIAL_PERIOD))
+
+
+class AdamWSettings(Settings):
+    """AdamW with a cosine to 0 over all steps and no warm-up, for a whole tower (CLIPN).
+
+    `epochs` passes over the pairs, or `steps` where they are set; weight decay leaves out what has fewer than two axes.
+    """
+
+    lr: Annotated[float, Field(gt=0)] = 3e-4
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    eps: Annotated[float, Field(gt=0)] = 1e-6
+    weight_decay: Annotated[float, Field(ge=0)] = 0.2
+    epochs: Annotated[int, Field(ge=1)] = 10
+    steps: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=2)] = 2048
+
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """Steps to train."""
+        return self.epochs * steps_per_epoch if self.steps is None else self.steps
+
+
+def cosine_steps(step: int, num_steps: int) -> float:
+    """Share of the learning rate at a step: a cosine from 1 down to 0.
+
+    Example:
+        >>> [round(cosine_steps(step, 4), 4) for step in range(5)]
+        [1.0, 0.8536, 0.5, 0.1464, 0.0]
+    """
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps)))

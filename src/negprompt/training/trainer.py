@@ -21,7 +21,7 @@ from pydantic import Field
 from negprompt import stopping
 from negprompt.errors import ConfigError, NegPromptError
 from negprompt.settings import LATER, Settings
-from negprompt.training.callbacks import Checkpoints, Curves, OurSignals, Rows
+from negprompt.training.callbacks import Checkpoints, Curves, LastStep, OurSignals, Rows
 from negprompt.training.checkpoint import LAST, AtomicCheckpointIO
 
 
@@ -73,6 +73,7 @@ def fit_trainer(
     num_epochs: int,
     publish: Callable[[Rows], None],
     before_save: Callable[[], None] | None = None,
+    max_steps: int | None = None,
 ) -> lightning.Trainer:
     """A trainer that keeps `last.ckpt` in a folder up to date.
 
@@ -83,11 +84,13 @@ def fit_trainer(
         num_epochs: to train.
         publish: gets the curves' rows each time after a checkpoint with them is on the disk.
         before_save: raises where this process must not write any more.
+        max_steps: of the optimiser, where training ends before its last epoch does.
     """
     curves = Curves(publish)
+    ends = [] if max_steps is None else [LastStep(max_steps)]
     return _trainer(
         settings,
-        [curves, Checkpoints(folder / LAST, identity, settings.checkpoint_minutes, curves, before_save)],
+        [*ends, curves, Checkpoints(folder / LAST, identity, settings.checkpoint_minutes, curves, before_save)],
         [AtomicCheckpointIO()],
         max_epochs=num_epochs,
         accumulate_grad_batches=settings.accumulate_grad_batches,

@@ -22,6 +22,8 @@ _NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")  # key and ending in webdataset
 _META = re.compile(r"__[^/]*__($|/)")
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _JSON = "json"
+CAPTION = "txt|json.caption|json.name"
+"""Label of shards whose samples have captions: the first of these places that a sample has."""
 
 
 class Scan(NamedTuple):
@@ -74,7 +76,8 @@ def scan(path: Path, where: str, label: str | None) -> Scan:
     Args:
         path: the tar file.
         where: path or URL, for messages.
-        label: ending of the member with the label (`cls`), or `json.<field>`; None for pictures without classes.
+        label: ending of the member with the label (`cls`), or `json.<field>`; None for pictures without classes;
+            `CAPTION` for a sentence about the picture.
 
     Raises:
         DataError: the shard is compressed, no tar or ends early, or a sample lacks its picture or label.
@@ -157,6 +160,8 @@ class _Reader:
 
     def _label_of(self, sample: _Sample, fields: dict[str, Any], label: str) -> str:
         found: Any
+        if label == CAPTION:
+            return self._caption_of(sample, fields)
         if label.startswith(f"{_JSON}."):
             found = fields
             for part in label.split(".")[1:]:
@@ -175,6 +180,16 @@ class _Reader:
         if not found:
             raise self._error(sample, f"has an empty .{label} member: write its label, or set another data.label")
         return str(int(found)) if label == "cls" else str(found)
+
+    def _caption_of(self, sample: _Sample, fields: dict[str, Any]) -> str:
+        found: Any = fields.get("caption", fields.get("name"))
+        if "txt" in sample.members:
+            found = self._read(sample.members["txt"]).decode("utf-8", "replace")
+        if not isinstance(found, str) or not found.strip():
+            raise self._error(
+                sample, "has no caption in .txt, nor as caption or name in .json: add it, or leave it out"
+            )
+        return " ".join(found.split())
 
     def _fields(self, sample: _Sample) -> dict[str, Any]:
         try:
