@@ -133,10 +133,13 @@ def finish(child: int) -> int:
 # --- the disturbance -----------------------------------------------------------------------------------------------
 
 
-def disturb(child: int, phase: mmap.mmap, wanted: int, number: signal.Signals, chance: random.Random) -> int | None:
+def disturb(
+    child: int, phase: mmap.mmap, wanted: int, number: signal.Signals, chance: random.Random
+) -> tuple[int, int] | None:
     """Send a signal some time after a phase was entered for some time; None where the process ended before.
 
-    Returns the exit code.
+    Returns the exit code and the phase that the process was in: when it was dead, or, where it saves first and so
+    leaves the phase, when the signal was sent.
     """
     skipped = {SAVING: chance.randrange(5), EPOCH_END: chance.randrange(5)}.get(wanted, chance.randrange(2))
     delay = {SAVING: 0.004, EPOCH_END: 0.002, STAGE_END: 0.01}.get(wanted, 0.5) * chance.random()
@@ -153,8 +156,10 @@ def disturb(child: int, phase: mmap.mmap, wanted: int, number: signal.Signals, c
             break
         time.sleep(0 if wanted in (SAVING, EPOCH_END, STAGE_END) else 0.001)
     time.sleep(delay)
+    sent = phase[0]
     os.kill(child, number)
-    return finish(child)
+    code = finish(child)
+    return code, phase[0] if number == signal.SIGKILL else sent
 
 
 def results(runs: Path) -> dict[str, bytes]:
@@ -196,16 +201,17 @@ def compare(
     command = (*words, f"paths.runs_dir={rough}")
     for wanted, number in list(stops):
         child = start(command, phase, log)
-        code = disturb(child, phase, wanted, number, chance)
-        if code is None:
+        stopped = disturb(child, phase, wanted, number, chance)
+        if stopped is None:
             break  # finished, since the phase did not come again
+        code, when = stopped
         if code == 0:
             break  # it was at its end already
         if code != (-number if number == signal.SIGKILL else CODES[number]):
             raise AssertionError(f"{number.name} ended with {code}: {log.read_text()}")
-        if phase[0] != LOADING:
+        if when != LOADING:
             stops.remove((wanted, number))
-            done.append(Stop(case, seed, number.name, PHASES[phase[0]], code))
+            done.append(Stop(case, seed, number.name, PHASES[when], code))
     if finish(start(command, phase, log)) != 0:
         raise AssertionError(log.read_text())
     if (one := results(rough)) != results(calm) or len(one) != 2 * len(FILES):
@@ -231,13 +237,17 @@ def table(stops: list[Stop], runs: int) -> str:
 
 
 def measure(kills: int, signals: int, seed: int, output: Path) -> None:
-    """Do it, and write the table."""
+    """Do it, going on where it was stopped itself, and write the table."""
     torch.set_num_threads(1)
-    chance = random.Random(seed)
+    stops = before(output / "kills.csv")
+    runs = 1 + max((stop.seed for stop in stops), default=-1)
+    chance = random.Random(seed + runs)
     wanted = plan(kills, signals)
     chance.shuffle(wanted)
-    stops: list[Stop] = []
-    runs = 0
+    for stop in stops:  # whatever the phase: which one a stop meets is not for us to say
+        done = next((one for one in wanted if one[1].name == stop.signal), None)
+        if done is not None:
+            wanted.remove(done)
     work = Path(tempfile.mkdtemp(prefix="kills-"))
     while wanted:
         case = list(CASES)[2 if runs % 5 == 1 else runs % 2]  # without a store every start reads all pictures again
@@ -246,10 +256,10 @@ def measure(kills: int, signals: int, seed: int, output: Path) -> None:
             some = [one for one in wanted[:6] if one[0] != FEATURES]
         else:
             some = wanted[: 10 + chance.randrange(10)]
-        before = len(some)
+        taken = len(some)
         # The phases of a run come in an order: earlier ones first, or they would never be met.
         some.sort(key=lambda one: (one[0] != FEATURES, one[0] == EVALUATION))
-        rest = wanted[before:]
+        rest = wanted[taken:]
         stops += compare(case, runs, some, work, chance)
         wanted = rest + some
         chance.shuffle(wanted)
@@ -260,6 +270,15 @@ def measure(kills: int, signals: int, seed: int, output: Path) -> None:
         print(f"run {runs} ({case}): {len(stops)} stops so far, {len(wanted)} to go", flush=True)
     shutil.rmtree(work)
     print(table(stops, runs))
+
+
+def before(table: Path) -> list[Stop]:
+    """What an earlier start of this script has measured."""
+    if not table.is_file():
+        return []
+    with table.open(newline="") as file:
+        rows = csv.DictReader(file)
+        return [Stop(row["case"], int(row["seed"]), row["signal"], row["phase"], int(row["code"])) for row in rows]
 
 
 def write(stops: list[Stop], runs: int, output: Path) -> None:
