@@ -20,8 +20,11 @@ def headline(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
     Args:
         rows: one a method and score.
     """
-    own = {_run(row): (row.score,) for row in rows if row.score == _NEGATIVE_SCORE}
-    own |= {_run(row): _NO_TEXT for row in rows if row.score in _NO_TEXT}
+    own: dict[tuple[object, ...], tuple[str, ...]] = {}
+    for row in rows:
+        for scores in ((_NEGATIVE_SCORE,), _NO_TEXT):
+            if row.score in scores:
+                own[_run(row)] = scores
     kept = [row for row in rows if row.score in own.get(_run(row), _without(row.method))]
     return sorted(kept, key=lambda row: (row.benchmark, row.auroc[MEAN].mean))
 
