@@ -171,7 +171,8 @@ def test_a_preset_builds_and_gives_way_to_the_user(preset):
     backbone = next(name for name in EMBEDDED if preset.startswith(name))
     chosen = (f"backbone={backbone}", f"method={preset.removeprefix(f'{backbone}_')}")
     assert request(*chosen).method.name == preset.removeprefix(f"{backbone}_")
-    assert request(*chosen, "method.optimizer.lr=0.5").method.optimizer.lr == 0.5
+    recipe = "optimizer" if request(*chosen).method.optimizer else "training"  # of what all benchmarks share
+    assert getattr(request(*chosen, f"method.{recipe}.lr=0.5").method, recipe).lr == 0.5
 
 
 def test_presets_are_for_embedded_backbones_alone():
