@@ -76,7 +76,7 @@ def test_help_shows_examples_and_settings(negprompt, command):
 def test_help_lists_the_groups(negprompt):
     groups = negprompt("train", "--help").out
     assert "backbone: open_clip, rn101_openai" in groups
-    assert "method: coop, negprompt, " in groups
+    assert "method: clipn, coop, locoop, negprompt, " in groups
 
 
 @pytest.mark.parametrize(
