@@ -21,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 FILES = ("prompts.safetensors", "scores.npz", "metrics.json", "metrics.csv")
-MEMBERS = ("backbone=tiny_rn,tiny_lit", "method.num_negatives=1,2", "seed=1,2,3")
+MEMBERS = ("backbone=tiny_rn,tiny_vit", "method.num_negatives=1,2", "seed=1,2,3")
 FIXED = ("launcher=joblib", "launcher.n_jobs=2", "trainer=cpu", "trainer.progress_bar=false")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select as selecting
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -70,6 +72,26 @@ def test_it_has_its_own_gpus_folder_and_session(nursery, tmp_path, monkeypatch):
         assert os.getsid(member.pid) == member.pid
         member.kill()
         assert ended(member) == -signal.SIGKILL
+
+
+def test_jobs_that_start_together_all_hear_that_it_is_ready(monkeypatch):
+    """As joblib's threads do."""
+    select, both = selecting.select, threading.Barrier(2)
+
+    def select_together(*arguments):
+        if (found := select(*arguments))[0]:
+            both.wait(30)
+        return found
+
+    monkeypatch.setattr(selecting, "select", select_together)
+    with opened(environment()) as nursery:
+        assert nursery is not None
+        jobs = [threading.Thread(target=nursery.wait, args=[lambda: False], daemon=True) for _ in range(2)]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join(60)
+            assert not job.is_alive()
 
 
 def test_another_environment_is_left_to_an_ordinary_start(nursery):

@@ -22,6 +22,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,6 +86,7 @@ class Nursery:
     def __init__(self, environment: Mapping[str, str], *, own_session: bool) -> None:
         self._environment = _shared(environment)
         self._ready = False
+        self._one_listens = threading.Lock()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -99,8 +101,10 @@ class Nursery:
         """Wait until it has imported everything, or nobody wants to know any more."""
         while not self._ready and not given_up():
             if select.select([self._line], [], [], _POLL)[0]:
-                self._ready = True
-                self._line.recv(len(_READY))  # nothing where it has died, which `spawn` will see too
+                with self._one_listens:  # it says so once, and several jobs may wait
+                    if not self._ready:
+                        self._line.recv(len(_READY))  # nothing where it has died, which `spawn` will see too
+                        self._ready = True
 
     def spawn(
         self, words: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None, *, own_session: bool
