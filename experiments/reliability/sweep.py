@@ -9,7 +9,6 @@ that leads the sweep; its members follow it. Leaves sweep.csv, as the command wr
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import signal
@@ -18,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from negprompt.runs.lease import holder
 
 HERE = Path(__file__).parent
 FILES = ("prompts.safetensors", "scores.npz", "metrics.json", "metrics.csv")
@@ -51,22 +52,16 @@ def disturbed(runs: Path, kills: int, chance: random.Random) -> list[int]:
                 time.sleep(0.1)
             time.sleep(3 * chance.random())
             child.send_signal(signal.SIGKILL)
-        while alive(str(runs)):  # members save what they have and end
+        while alive(runs):  # members save what they have and end
             time.sleep(0.2)
     starts.append(len(done(runs)))
     subprocess.run(command(runs), check=True)
     return starts
 
 
-def alive(word: str) -> bool:
-    """Whether a process has a word in its command line."""
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if file.parent.name != str(os.getpid()) and word in file.read_text():
-                return True
-        except OSError:
-            continue
-    return False
+def alive(runs: Path) -> bool:
+    """Whether a process still holds one of the runs."""
+    return any(holder(lease.with_name(lease.name[1:].removesuffix(".lease"))) for lease in runs.rglob(".*.lease"))
 
 
 def main() -> None:
