@@ -70,6 +70,8 @@ def test_it_has_its_own_gpus_folder_and_session(nursery, tmp_path, monkeypatch):
             time.sleep(0.01)
         assert folder.resolve() == tmp_path
         assert os.getsid(member.pid) == member.pid
+        shown = Path(f"/proc/{member.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        assert shown[1:] == [b"-m", b"negprompt", b"doctor"]
         member.kill()
         assert ended(member) == -signal.SIGKILL
 

@@ -42,6 +42,8 @@ _PR_SET_PDEATHSIG = 1
 _ANSWER = struct.Struct("i")
 _READY = b"ready"
 _POLL = 0.1
+_ROOM = 4096
+"""Bytes for the command line of a member, which is written over that of the nursery."""
 
 
 class Forked:
@@ -90,7 +92,7 @@ class Nursery:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", __name__, str(theirs.fileno()), " " * _ROOM],
                 env={**environment, parent.VARIABLE: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -203,7 +205,16 @@ def _guard(request: Mapping[str, Any], line: int, *streams: int) -> None:
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     os.environ.update(request["variables"])
     os.environ[parent.VARIABLE] = str(guardian)
+    _show([sys.executable, "-m", "negprompt", *request["words"]])
     sys.argv = [str(Path(__file__).parents[2] / "__main__.py"), *request["words"]]
+
+
+def _show(command: Sequence[str]) -> None:
+    """Let `ps` show a member's own command line."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, man proc_pid_stat
+    line = "\0".join(command).encode()[: end - start - 1]
+    ctypes.memmove(start, line.ljust(end - start, b"\0"), end - start)
 
 
 def _die_with(parent_id: int) -> None:
