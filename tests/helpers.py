@@ -180,14 +180,17 @@ def image_set(count: int, name: str = "some", num_classes: int = 4) -> ImageSet:
     )
 
 
-def feature_data(num_samples: int, batch_size: int, *, views: int = 3, seed: int = 1) -> FeatureDataModule:
-    """Random features of four classes, one direction each, in training batches."""
+def feature_data(
+    num_samples: int, batch_size: int, *, views: int = 3, seed: int = 1, regions: int | None = None
+) -> FeatureDataModule:
+    """Random features of four classes, one direction each, in training batches; with those of regions where asked."""
     generator = torch.Generator().manual_seed(seed)
     labels = [place % 4 for place in range(num_samples)]
     directions = torch.randn(4, 16, generator=generator)
     features = directions[labels] + 0.3 * torch.randn(views, num_samples, 16, generator=generator)
     batches = functools.partial(EpochBatchSampler, batch_size=batch_size, seed=seed)
-    return FeatureDataModule(FeatureDataset(features, labels), {}, batches)
+    local = None if regions is None else torch.randn(views, num_samples, regions, 16, generator=generator)
+    return FeatureDataModule(FeatureDataset(features, labels, local), {}, batches)
 
 
 # --- modules and requests ------------------------------------------------------------------------------------------

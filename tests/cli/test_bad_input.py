@@ -23,7 +23,7 @@ REFUSED = {
     "trainer=gpu": ("trainer=gpu", "did you mean 'gpu_bf16'?", "cpu"),
     "features=disk": ("features=disk", "allowed: none, store"),
     "experiment=table": ("experiment=table", "none"),
-    "method=null": ("method=null", "allowed: coop"),
+    "method=null": ("method=null", "allowed: clipn, coop"),
     "backbone=5": ("backbone=5", "tiny_rn"),
     "~method": ("~method", "choose another one", "coop"),
     "hydra/launcher=slum": ("hydra/launcher=slum: unknown",),
@@ -135,7 +135,7 @@ REFUSED = {
 }  # fmt: skip
 WITHOUT_STAGE_2 = {
     "method=coop stage=first": ("stage=first: method=coop makes no stage 1",),
-    "method=coop score=negprompt": ("score=negprompt needs negative prompts", "method=coop has none"),
+    "method=coop score=negprompt": ("score=negprompt needs negative prompts", "method=coop does not have"),
     "method=zero_shot score=[mcm,negprompt]": ("score=negprompt needs negative prompts", "method=zero_shot"),
     "method=zero_shot method.optimizer.epochs=3": ("unknown setting 'method.optimizer.epochs'", "has no settings"),
     "method=zero_shot method.context_init=random": ("method.context_init=words", "method=coop"),

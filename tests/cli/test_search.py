@@ -17,7 +17,7 @@ from unittest import mock
 
 import miniatures
 import pytest
-from command_line import ONE_STAGE, call, one_message
+from command_line import ONE_STAGE, call, one_message, processes_with
 
 from negprompt import api
 from negprompt.cli import launch, search, trial
@@ -363,8 +363,10 @@ def test_ctrl_c_ends_search_and_run_and_the_same_command_goes_on(place, tmp_path
     assert "trial 1/2" in out
     assert "negprompt search: interrupted" in err
     assert "Traceback" not in err
-    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert not [line for line in running if str(tmp_path).encode() in line]
+    deadline = time.monotonic() + 60
+    while processes_with(str(tmp_path)) and time.monotonic() < deadline:  # a run that had only just been started
+        time.sleep(0.1)
+    assert not processes_with(str(tmp_path))
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "trials before: 1" in done.stdout

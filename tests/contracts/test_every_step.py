@@ -48,7 +48,8 @@ def moved(name, folder, batch_size, pictures=16, **trainer_settings):
     before = {key: value.detach().clone() for key, value in trained.items()}
     settings = QUIET.model_copy(update=trainer_settings)
     trainer = fit_trainer(settings, folder, {}, 1, lambda _: None)
-    trainer.fit(module, feature_data(num_samples=pictures, batch_size=batch_size))
+    regions = 4 if "local" in method.looks_at else None
+    trainer.fit(module, feature_data(num_samples=pictures, batch_size=batch_size, regions=regions))
     return {key: value.detach() - before[key] for key, value in trained.items()}, trainer.global_step
 
 

@@ -63,7 +63,7 @@ def test_nis_reaches_its_floor_when_all_negatives_are_equal() -> None:
 
 
 def test_nis_is_blind_to_a_shift_of_each_image_and_to_the_positives() -> None:
-    positive, negative = cosines()
+    positive, negative, _ = cosines()
     assert negative is not None
     shifted = Similarity(positive + 0.5, negative + torch.tensor([0.3, -0.1, 0.2])[:, None, None])
     before = losses.negatives_uniform(cosines(), LABELS, 50.0)
@@ -71,7 +71,7 @@ def test_nis_is_blind_to_a_shift_of_each_image_and_to_the_positives() -> None:
 
 
 def test_nis_gradient_is_softmax_minus_uniform_over_the_batch() -> None:
-    positive, negative = cosines(batch=3, classes=3, negatives=2)
+    positive, negative, _ = cosines(batch=3, classes=3, negatives=2)
     assert negative is not None
     logits = (10 * negative).requires_grad_()
     (gradient,) = torch.autograd.grad(losses.negatives_uniform(Similarity(positive, logits), LABELS, 1.0), logits)
@@ -89,7 +89,7 @@ def test_nis_of_huge_logits_is_finite() -> None:
 
 
 def test_joint_form_is_the_uniform_cross_entropy_with_the_positives_in_it() -> None:
-    positive, negative = cosines()
+    positive, negative, _ = cosines()
     assert negative is not None
     logits = 30.0 * torch.cat([positive, negative.flatten(1)], dim=1)
     expected = F.cross_entropy(logits, torch.full_like(logits, 1 / 9))
@@ -104,7 +104,7 @@ def test_joint_form_pulls_every_negative_in_when_the_true_positive_dominates() -
 
 
 def test_margin_form_equals_torchs_multilabel_soft_margin_in_class_major_order() -> None:
-    positive, negative = cosines()
+    positive, negative, _ = cosines()
     assert negative is not None
     columns = torch.cat([positive[:, :, None], negative], dim=2).flatten(1)
     targets = torch.zeros(3, 9)
