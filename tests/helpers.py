@@ -246,7 +246,7 @@ def request(root: Path, runs_dir: Path, *, seed: int = 1, **changes: Any) -> Req
         "stage_scores": scores(),
         "features": FeatureSettings(views=3),
         "trainer": QUIET,
-        "cut_scores": "method",
+        "cut_scores": frozenset(SCORES),
     }
     return Request(seed=seed, runs_dir=runs_dir, **{**defaults, **changes})
 

@@ -9,6 +9,7 @@ that leads the sweep; its members follow it. Leaves sweep.csv, as the command wr
 from __future__ import annotations
 
 import argparse
+import glob
 import random
 import shutil
 import signal
@@ -31,9 +32,14 @@ def command(runs: Path) -> list[str]:
     return [sys.executable, "-m", "negprompt", "train", "--multirun", *MEMBERS, *FIXED, f"paths.runs_dir={runs}"]
 
 
+def found(runs: Path, pattern: str) -> list[Path]:
+    """Paths below `runs`, relative to it; folders may come and go meanwhile."""
+    return [Path(name) for name in glob.glob(f"**/{pattern}", root_dir=runs, recursive=True, include_hidden=True)]
+
+
 def done(runs: Path) -> set[Path]:
     """Folders of finished runs, without the sweep's own."""
-    return {path.parent.relative_to(runs) for path in runs.rglob("DONE")}
+    return {path.parent for path in found(runs, "DONE")}
 
 
 def results(runs: Path) -> dict[str, bytes]:
@@ -61,7 +67,8 @@ def disturbed(runs: Path, kills: int, chance: random.Random) -> list[int]:
 
 def alive(runs: Path) -> bool:
     """Whether a process still holds one of the runs."""
-    return any(holder(lease.with_name(lease.name[1:].removesuffix(".lease"))) for lease in runs.rglob(".*.lease"))
+    leases = found(runs, ".*.lease")
+    return any(holder(runs / lease.with_name(lease.name[1:].removesuffix(".lease"))) for lease in leases)
 
 
 def main() -> None:

@@ -38,8 +38,8 @@ class Hashed(NamedTuple):
 class Request:
     """Everything a run is: two equal requests are the same run and share a folder.
 
-    `scores` are cut to what the method provides anyway with `cut_scores="method"`, and to what a run of it can give
-    with "run"; None asks for exactly these. `stage_scores` evaluate stage 1.
+    `cut_scores` names those of `scores` that are left out where the method does not come with what they need;
+    the others are asked for. `stage_scores` evaluate stage 1.
     `features_dir` is the feature store, None for `_features` below `runs_dir`.
     `config` is the configuration the request was made from, kept in the folder's config.yaml.
     """
@@ -56,7 +56,7 @@ class Request:
     runs_dir: Path
     features_dir: Path | None = None
     logger: LoggerSettings = field(default_factory=LoggerSettings)
-    cut_scores: Literal["method", "run"] | None = None
+    cut_scores: frozenset[str] = frozenset()
     resume: Literal["auto", "never"] = "auto"
     command: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -87,14 +87,18 @@ class Request:
         Raises:
             ConfigError: a score needs what the method does not provide.
         """
-        available = self.method.provides | (frozenset() if self.cut_scores == "method" else ON_REQUEST)
-        fitting = {name: score for name, score in self.scores.items() if score.needs <= available}
+        available = self.method.provides | ON_REQUEST
+        fitting = {
+            name: score
+            for name, score in self.scores.items()
+            if score.needs <= (self.method.provides if name in self.cut_scores else available)
+        }
         for name, score in self.scores.items():
-            if name not in fitting and self.cut_scores is None:
+            if name not in fitting and name not in self.cut_scores:
                 lacking = " and ".join(NEEDS[need] for need in sorted(score.needs - available))
                 msg = (
-                    f"score={name} needs {lacking}, which method={self.method.name} does not have: choose another "
-                    f"score, or a method that has them (for negative prompts method=negprompt)."
+                    f"score={name} needs {lacking}, which method={self.method.name} does not have: choose such a "
+                    "method or another score."
                 )
                 raise ConfigError(msg)
         return fitting
@@ -110,7 +114,9 @@ class Request:
         if stage is None or getattr(self.method, "positive_prompts", None) is not None:
             return None
         config = {**self.config, "method": settings_target(stage)}
-        return replace(self, method=stage, scores=self.stage_scores, cut_scores="method", config=config)
+        return replace(
+            self, method=stage, scores=self.stage_scores, cut_scores=frozenset(self.stage_scores), config=config
+        )
 
     def given_prompts(self) -> PromptBundle | None:
         """The positive prompts that the request names.

@@ -49,7 +49,9 @@ def folder_name(wanted):
 def stage_1(wanted):
     """The request that a two-stage request makes of its first stage."""
     stage = wanted.method.positive_stage()
-    return dataclasses.replace(wanted, method=stage, scores=wanted.stage_scores, cut_scores="method")
+    return dataclasses.replace(
+        wanted, method=stage, scores=wanted.stage_scores, cut_scores=frozenset(wanted.stage_scores)
+    )
 
 
 # --- names ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from negprompt.errors import ConfigError
+from negprompt.scores.base import score
 from negprompt.scores.choice import choose
 from negprompt.scores.max_logit import max_logit
 from negprompt.scores.mcm import mcm
@@ -45,3 +46,19 @@ def test_an_unknown_setting_is_answered_with_the_nearest():
 
 def test_a_whole_number_is_a_temperature():
     assert torch.equal(choose("mcm", mcm, {"temperature": 2}, "").function(INPUTS), mcm(INPUTS, temperature=2.0))
+
+
+def unmarked(inputs, *, weight: float = 1.0):
+    return inputs.similarity.positive.amax(dim=1)
+
+
+@score()
+def untyped(inputs, *, weight=1.0):
+    return weight * inputs.similarity.positive.amax(dim=1)
+
+
+def test_what_a_users_own_score_lacks_is_said():
+    with pytest.raises(ConfigError, match=r"score\.mine: .*put @score\(\)"):
+        choose("mine", unmarked, {}, "mine.unmarked")
+    with pytest.raises(ConfigError, match=r"score\.mine\.weight: .*weight: float = 1\.0"):
+        choose("mine", untyped, {"weight": 2.0}, "mine.untyped")

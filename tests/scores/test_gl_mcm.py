@@ -41,7 +41,8 @@ def test_the_order_of_regions_does_not_matter_and_a_clear_region_raises_the_scor
 
 
 def test_bad_settings_and_missing_regions_are_named():
-    with pytest.raises(ConfigError, match=r"score\.gl_mcm\.local_weight=-1"):
-        gl_mcm(inputs(), local_weight=-1.0)
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=r"score\.gl_mcm\.local_weight="):
+            gl_mcm(inputs(), local_weight=weight)
     with pytest.raises(ConfigError, match=r"local image features.*score=mcm"):
         gl_mcm(inputs(None))

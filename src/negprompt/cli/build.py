@@ -160,7 +160,7 @@ def imported(path: object, prefix: str) -> Any:  # noqa: ANN401 -- classes and f
         raise ConfigError(msg) from error
 
 
-def _scores(node: Mapping[str, Any]) -> tuple[dict[str, ScoreChoice], Literal["method", "run"] | None]:
+def _scores(node: Mapping[str, Any]) -> tuple[dict[str, ScoreChoice], frozenset[str]]:
     """Scores of the group, and which of them may be left out (`Request.cut_scores`)."""
     choices = {
         name: _score(name, value) for name, value in node.items() if isinstance(value, Mapping) and _TARGET in value
@@ -168,7 +168,8 @@ def _scores(node: Mapping[str, Any]) -> tuple[dict[str, ScoreChoice], Literal["m
     if not choices:
         msg = "score=[] leaves nothing to compute: choose at least one, for example score=mcm."
         raise ConfigError(msg)
-    return choices, "run" if node.get("all") else "method" if node.get("auto") else None
+    auto = node.get("auto") or ()
+    return choices, frozenset(choices if auto is True else auto)  # True in config.yaml of earlier versions
 
 
 def _score(name: str, node: Mapping[str, Any]) -> ScoreChoice:

@@ -44,7 +44,7 @@ def members(name: str, arguments: Arguments) -> list[Composed]:
     folder = arguments.flags.get("--config-dir")
     search_path = [f"hydra.searchpath=[file://{folder}]"] if folder else []
     if folder and folder not in sys.path:
-        sys.path.insert(0, folder)  # its yaml may name code that lies beside it
+        sys.path.append(folder)  # its yaml may name code that lies beside it
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=name):
         for text in arguments.overrides if name not in _ABOUT_SWEEPS else ():
             _refuse_lone_sweep(text, arguments)

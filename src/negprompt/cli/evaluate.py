@@ -49,5 +49,7 @@ def _with_run(config: dict[str, Any]) -> dict[str, Any]:
     backbone = base["backbone"] | here
     if "adapter" in base["method"]:  # what it was made from need not be here any more
         base["method"] = base["method"] | {"adapter": str(run)}
+    if base["method"].get("prompt_templates") is not None:  # perhaps a file; the bundle has its lines
+        base["method"] = {**base["method"], "prompt_templates": None}
     told = {key: value for key, value in config.items() if value is not None and key not in ("run", "output")}
     return {**base, "backbone": backbone, "score": {}, **told}

@@ -134,7 +134,7 @@ class ExtractionData(lightning.LightningDataModule):
         fresh = [job for job in todo if not self._goes_on(job)]
         if not fresh:
             return
-        width, regions = _shape(self._backbone, self._local)
+        width, regions = shape_of_features(self._backbone, local=self._local)
         layouts = [layout(job.pictures, width, regions) for job in fresh]
         _reserve(fresh, layouts)
 
@@ -190,8 +190,12 @@ def encoder(backbone: FrozenBackbone, local: bool) -> Encode:
 
 
 @torch.inference_mode()
-def _shape(backbone: FrozenBackbone, local: bool) -> tuple[int, int | None]:
-    """Width of the features, and number of regions where they are wanted, from one black picture."""
+def shape_of_features(backbone: FrozenBackbone, *, local: bool) -> tuple[int, int | None]:
+    """Width of the features, and number of regions where they are wanted, from one black picture.
+
+    Raises:
+        BackboneError: local features of a backbone that has none.
+    """
     size = backbone.image_spec.size
     weight = next(backbone.parameters(), torch.zeros(0))
     features, regions = encoder(backbone, local)(torch.zeros(1, 3, size, size, device=weight.device))

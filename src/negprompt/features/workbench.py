@@ -15,7 +15,7 @@ from negprompt.data.base import Augmentation
 from negprompt.data.datamodule import OODDataModule
 from negprompt.features.datamodule import FeatureDataModule, FeatureDataset
 from negprompt.features.entry import Stored
-from negprompt.features.extract import computed
+from negprompt.features.extract import computed, shape_of_features
 from negprompt.features.key import View
 from negprompt.features.settings import FeatureSettings
 from negprompt.features.store import FeatureStore, Filled
@@ -75,6 +75,8 @@ class Workbench:
         self._features = features
         self._trainer = trainer
         self._seed = seed
+        if features.local:
+            shape_of_features(self.backbone, local=True)  # refused now, not after the training
         self._store = FeatureStore(features_dir, self.backbone, self.weights_sha256, trainer, features.local)
 
     @property

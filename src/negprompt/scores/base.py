@@ -14,14 +14,13 @@ Arguments = ParamSpec("Arguments")
 Fit = Callable[..., Tensor]
 
 NEEDS = {
-    "negative": "negative prompts",
-    "no_text": 'prompts of a text tower that was trained to say "no"',
-    "candidates": "names that a decoder proposes for each picture",
+    "negative": "negative prompts (method=negprompt)",
+    "no_text": 'a text tower that was trained to say "no" (method=clipn)',
     "local": "local image features",
     "training_features": "image features of the training pictures",
     "pixels": "the pictures themselves",
 }
-"""What a score may need, in words."""
+"""What a score may need, in words, with a method that has it."""
 
 ON_REQUEST = frozenset({"local", "training_features", "pixels"})
 """Needs that any run meets where such a score is asked for; all others are the method's own."""

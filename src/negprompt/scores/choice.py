@@ -37,12 +37,18 @@ def choose(name: str, score: Callable[..., Tensor], settings: Mapping[str, Any],
     Raises:
         ConfigError: an unknown setting, a wrong type, or a value the score refuses.
     """
+    if not hasattr(score, "needs"):
+        msg = f"score.{name}: {target} is not marked as a score: put @score() of negprompt.scores.base before it."
+        raise ConfigError(msg)
     allowed = [key for key in inspect.signature(score).parameters if key != "inputs"]
     hints = get_type_hints(score)
     values = {}
     for key, value in settings.items():
         if key not in allowed:
             msg = f"score.{name}.{key}={value!r}: unknown setting; {nearest(key, allowed)}."
+            raise ConfigError(msg)
+        if key not in hints:
+            msg = f"score.{name}.{key}: the function says no type for it; write for example {key}: float = 1.0."
             raise ConfigError(msg)
         try:
             values[key] = TypeAdapter(hints[key], config=ConfigDict(strict=True)).validate_python(value)
@@ -61,16 +67,17 @@ def choose(name: str, score: Callable[..., Tensor], settings: Mapping[str, Any],
 
 
 def _example(fit: Callable[[Tensor], Tensor] | None) -> ScoreInputs:
-    """One picture, one class, one of everything."""
+    """One picture, eight classes with a negative each, two regions."""
+    classes, width = 8, 4
 
     def similarity(pixels: Tensor) -> Similarity:
-        return Similarity(pixels.mean(dim=(1, 2, 3)).unsqueeze(1))
+        return Similarity(pixels.mean(dim=(1, 2, 3)).unsqueeze(1).expand(-1, classes))
 
     return ScoreInputs(
-        Similarity(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)),
+        Similarity(torch.zeros(1, classes), torch.zeros(1, classes, 1), torch.zeros(1, 2, classes)),
         1.0,
-        image_features=torch.ones(1, 1),
-        text_features=torch.ones(1, 1),
+        image_features=torch.ones(1, width),
+        text_features=torch.ones(classes, width),
         pixels=Pixels(torch.zeros(1, 3, 1, 1), (1.0, 1.0, 1.0), similarity),
-        fitted=None if fit is None else fit(torch.ones(1, 1)),
+        fitted=None if fit is None else fit(torch.ones(2, width)),
     )

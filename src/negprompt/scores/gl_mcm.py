@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,7 @@ def gl_mcm(inputs: ScoreInputs, *, temperature: float = 1.0, local_weight: float
         tensor([1.0498], dtype=torch.float64)
     """
     check_temperature("gl_mcm", temperature)
-    if local_weight < 0:
+    if not 0 <= local_weight < math.inf:
         msg = f"score.gl_mcm.local_weight={local_weight} is not allowed: a weight is a number >= 0, for example 1.0."
         raise ConfigError(msg)
     local = inputs.similarity.local

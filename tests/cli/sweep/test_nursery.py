@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select as selecting
 import signal
@@ -100,13 +101,36 @@ def test_another_environment_is_left_to_an_ordinary_start(nursery):
     assert nursery.spawn(HELP, environment(OMP_NUM_THREADS="3"), None, own_session=True) is None
 
 
-def test_a_signal_ends_a_member_and_its_code_says_so(nursery, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_member_that_has_only_just_been_forked_is_not_lost(nursery, tmp_path, number):
+    for _ in range(5):
+        with (tmp_path / "said").open("wb") as output:
+            member = nursery.spawn(["doctor"], environment(), output, own_session=True)
+            assert member is not None
+            member.send_signal(number)
+            assert ended(member) in (128 + number, -number)
+
+
+def test_one_answer_serves_all_who_ask(nursery, tmp_path):
     with (tmp_path / "said").open("wb") as output:
-        member = nursery.spawn(["doctor"], environment(), output, own_session=True)
-        assert member is not None
-        time.sleep(1)
-        member.send_signal(signal.SIGTERM)
-        assert ended(member) in (128 + signal.SIGTERM, -signal.SIGTERM)
+        member = nursery.spawn(["--version"], environment(), output, own_session=True)
+    assert member is not None
+    answers = []
+    asking = [threading.Thread(target=lambda: answers.append(ended(member))) for _ in range(8)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert answers == [0] * 8
+    member.send_signal(signal.SIGTERM)  # nobody is there any more
+
+
+def test_a_nursery_that_nobody_waits_for_ends_at_once(capfd):
+    begun = time.monotonic()
+    with opened(environment()):
+        pass
+    assert time.monotonic() - begun < 5
+    assert not capfd.readouterr().err
 
 
 def test_imports_ask_for_no_gpu():
@@ -123,29 +147,37 @@ def test_imports_ask_for_no_gpu():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_members_end_with_the_process_that_wanted_them(tmp_path):
-    """SIGKILL of the sweep: nursery and guardian die at once, the member gets SIGTERM and leaves with a word."""
+def test_members_end_with_the_process_that_wanted_them(icons, tmp_path):
+    """SIGKILL of the sweep: nursery and guardian die at once, the member gets SIGTERM, saves and leaves with a word."""
+    words = [
+        "train", "method=coop", "trainer=cpu", "trainer.progress_bar=false", f"data.root={icons}", "data.num_shots=1",
+        "method.optimizer.epochs=100000", f"paths.runs_dir={tmp_path / 'runs'}",
+    ]  # fmt: skip
     program = (
-        "import os, sys, time\n"
+        "import json, sys, time\n"
         "from negprompt.cli.sweep import children\n"
         "from negprompt.cli.sweep.nursery import opened\n"
         "with opened(children.variables({})) as nursery:\n"
         "    nursery.wait(given_up=lambda: False)\n"
-        f"    member = nursery.spawn(['doctor'], children.variables({{}}), open({str(tmp_path / 'said')!r}, 'wb'), "
-        "own_session=True)\n"
+        "    words, said = json.loads(sys.argv[1]), open(sys.argv[2], 'wb')\n"
+        "    member = nursery.spawn(words, children.variables({}), said, own_session=True)\n"
         "    print(nursery._process.pid, member.pid, flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
     )
-    leader = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", program, json.dumps(words), str(tmp_path / "said")]
+    leader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert leader.stdout is not None
     pids = [int(word) for word in leader.stdout.readline().split()]
-    time.sleep(0.5)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.1)
     leader.kill()
     leader.wait()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(alive(pid) for pid in pids)
+    assert "stopped by SIGTERM" in (tmp_path / "said").read_text()
 
 
 def alive(pid):

@@ -53,24 +53,27 @@ class Forked:
         self.pid = pid
         self.returncode: int | None = None
         self._guardian = guardian
+        self._one_asks = threading.RLock()  # a job's thread and a signal handler, which may interrupt it
         guardian.setblocking(False)
 
     def poll(self) -> int | None:
         """Its exit code once it has ended, negative for death by a signal."""
-        if self.returncode is None:
-            try:
-                said = self._guardian.recv(_ANSWER.size)
-            except BlockingIOError:
-                return None
-            # Nothing: the guardian was killed, and the member with it.
-            self.returncode = _ANSWER.unpack(said)[0] if said else -signal.SIGKILL
-            self._guardian.close()
-        return self.returncode
+        with self._one_asks:
+            if self.returncode is None:
+                try:
+                    said = self._guardian.recv(_ANSWER.size)
+                except BlockingIOError:
+                    return None
+                # Nothing: the guardian was killed, and the member with it.
+                self.returncode = _ANSWER.unpack(said)[0] if said else -signal.SIGKILL
+                self._guardian.close()
+            return self.returncode
 
     def send_signal(self, number: int) -> None:
         """Send a signal, if it has not ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ended just now, and its guardian has not said so
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it at once."""
@@ -138,8 +141,10 @@ class Nursery:
         return Forked(mine, _ANSWER.unpack(said)[0])
 
     def close(self) -> None:
-        """Fork no more; members that run go on."""
+        """End it, and with it the members that still run: they save first."""
         self._line.close()
+        if not self._ready:  # nobody waits for its imports
+            self._process.kill()
         self._process.wait()
 
 
@@ -169,7 +174,10 @@ def serve(line: socket.socket) -> None:
     for name in _HEAVY:
         importlib.import_module(name)
     warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)  # of threads that wait in numpy, which knows forks
-    line.send(_READY)
+    try:
+        line.send(_READY)
+    except OSError:  # nobody waits any more
+        os._exit(0)
     while True:
         packet, descriptors, _, _ = socket.recv_fds(line, 1 << 20, 3)
         if not packet:
@@ -187,6 +195,7 @@ def _guard(request: Mapping[str, Any], line: int, *streams: int) -> None:
     _die_with(os.getppid())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     guardian = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)  # none is lost before the member can hear
     member = os.fork()
     if member:
         os.write(line, _ANSWER.pack(member))
@@ -196,6 +205,7 @@ def _guard(request: Mapping[str, Any], line: int, *streams: int) -> None:
     os.close(line)
     for number in stopping.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping.SIGNALS)
     if request["own_session"]:
         os.setsid()
     for stream, descriptor in enumerate(streams, start=1):
@@ -211,8 +221,11 @@ def _guard(request: Mapping[str, Any], line: int, *streams: int) -> None:
 
 def _show(command: Sequence[str]) -> None:
     """Let `ps` show a member's own command line."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, man proc_pid_stat
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, man proc_pid_stat
+    except (OSError, ValueError, IndexError):
+        return
     line = "\0".join(command).encode()[: end - start - 1]
     ctypes.memmove(start, line.ljust(end - start, b"\0"), end - start)
 
