@@ -111,7 +111,7 @@ def test_the_store_sees_the_very_pixels_of_the_picture_loaders(bench, monkeypatc
         return torch.zeros(len(images), 4)
 
     monkeypatch.setattr("negprompt.backbones.openclip.OpenClipBackbone.encode_image", keep)
-    monkeypatch.setattr("negprompt.features.extract._shape", lambda *_: (4, None))
+    monkeypatch.setattr("negprompt.features.extract.shape_of_features", lambda *_, **__: (4, None))
     views = 2 if augment else 1
     pixels = bench(FeatureSettings(mode="none", views=1, augment=augment))
     stored = bench(FeatureSettings(views=views, augment=augment))

@@ -59,6 +59,7 @@ def kill_after(folder, num_rows, seconds):
 
 def written(folder, kind):
     """Records of a kind in all attempts' files."""
+    wandb.teardown()  # its own process writes, and may still do so when the run has ended
     files = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
     found = [Record.FromString(content) for file in files for content in whole_records(file)[0]]
     return [getattr(record, kind) for record in found if record.WhichOneof("record_type") == kind]
@@ -109,6 +110,7 @@ def test_two_attempts_that_were_killed_and_a_third_make_one_curve_also_after_wan
     kill_after(folder, 3, 0)  # between sending and flushing: the file holds nothing
     with tracked(OFFLINE, folder, {}) as tracker:
         tracker.saved(ROWS)
+    wandb.teardown()
     assert sent_steps(folder, run_id) == [5, 10, 15, 20]
     assert not is_complete(OFFLINE, folder)
     with served() as server:
@@ -165,6 +167,7 @@ def test_a_run_survives_the_death_of_wandb_s_own_process(folder, caplog):
 def test_a_record_that_was_cut_is_cut_off_and_an_empty_file_put_aside(folder):
     with tracked(OFFLINE, folder, {}) as tracker:
         tracker.saved(ROWS)
+    wandb.teardown()  # its own process writes, and may still do so when the run has ended
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     whole, end = whole_records(file)
     assert end == file.stat().st_size
