@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm
 
 THREADS = 1  # the models here are so small that a second thread only waits, and waits long on a busy machine
 LOCAL_HOSTS = ("localhost", "::1", "0.0.0.0", "::", "", None)
@@ -67,6 +68,12 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     guarded("connect")
     guarded("connect_ex")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.fixture(autouse=True)
+def _warm_nursery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sweeps and searches of this process share one nursery, whose imports take longer than their runs."""
+    monkeypatch.setattr("negprompt.cli.sweep.nursery.opened", warm.opened)
 
 
 def refuse_remote(host: object) -> None:

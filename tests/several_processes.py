@@ -1,6 +1,6 @@
-"""Work that several processes do together, as a script: `python several_processes.py OUTPUT ROOT` in each of them.
+"""Work that several processes do together, as a script: `python several_processes.py FOLDER ROOT 1 2 3`.
 
-Run through `together`, which starts the processes and returns what rank 0 saved; with one process it is the reference.
+Run through `together`, which returns what rank 0 saved; with one process it is the reference.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import os
 import socket
 import subprocess
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from helpers import CLASS_NAMES, coop, request, shared_backbone, two_stage
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -23,6 +24,8 @@ from negprompt.features.settings import FeatureSettings
 from negprompt.methods.base import PromptLearning, share_of_batch
 from negprompt.methods.clipn_adapter import framed
 from negprompt.methods.clipn_tower import NoTextTraining
+from negprompt.methods.locoop import LoCoOpSettings
+from negprompt.methods.one_stage import OneStageSettings
 from negprompt.prompts.context import initial_context
 from negprompt.prompts.no_text import NoText
 from negprompt.training.schedule import AdamWSettings
@@ -41,11 +44,25 @@ CASES = {
     "negprompt, batch shared": {"names": NAMES, "negatives": 3, "split": True},
     "negprompt, one class": {"names": NAMES[-1:], "negatives": 1},
     "negprompt, class-specific": {"names": NAMES, "negatives": 1, "class_specific": True},
+    "locoop": {"names": NAMES, "kind": LoCoOpSettings},
+    "locoop, batch shared": {"names": NAMES, "kind": LoCoOpSettings, "split": True},
+    "one_stage": {"names": NAMES, "kind": OneStageSettings},
+    "one_stage, batch shared": {"names": NAMES, "kind": OneStageSettings, "split": True},
 }
 
 
-def stage(names: tuple[str, ...], negatives: int = 0, *, class_specific: bool = False) -> PromptLearning:
-    settings = {"class_specific": class_specific, "context_init": "random"}
+def stage(
+    names: tuple[str, ...],
+    negatives: int = 0,
+    *,
+    class_specific: bool = False,
+    kind: type[LoCoOpSettings | OneStageSettings] | None = None,
+) -> PromptLearning:
+    settings: dict[str, Any] = {"class_specific": class_specific, "context_init": "random"}
+    if kind is not None:
+        forms = {} if kind is LoCoOpSettings else {"nis": "multilabel_margin", "nnd_weight": 1.0}
+        recipe = coop().optimizer
+        return kind(name="x", optimizer=recipe, **settings, **forms).module(shared_backbone(), names, 0, None)
     if not negatives:
         return coop(**settings).module(shared_backbone(), names, 0, None)
     context = initial_context(shared_backbone(), 4, "random", "", 0, len(names) if class_specific else None)
@@ -62,8 +79,8 @@ class Loss(nn.Module):
         super().__init__()
         self.method = method
 
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        loss, _ = self.method.loss(images, labels)
+    def forward(self, images: Tensor, regions: Tensor, labels: Tensor) -> Tensor:
+        loss, _ = self.method.batch_loss({"image_features": images, "local_features": regions, "label": labels})
         return share_of_batch(len(labels), loss.device) * loss
 
 
@@ -74,23 +91,26 @@ def gradient(
     split: bool = False,
     class_specific: bool = False,
     chunk: Any = "auto",
+    kind: type[LoCoOpSettings | OneStageSettings] | None = None,
 ) -> Tensor:
-    """Gradient of the context after one backward pass, averaged by DDP where there are several processes."""
+    """Gradients of all contexts after one backward pass, averaged by DDP where there are several processes."""
     shared_backbone().text_chunk = chunk
-    images = F.normalize(torch.randn(BATCH, 16, generator=torch.Generator().manual_seed(0)), dim=-1)
+    generator = torch.Generator().manual_seed(0)
+    images, regions = torch.randn(BATCH, 16, generator=generator), torch.randn(BATCH, 9, 16, generator=generator)
     labels = torch.arange(BATCH) % len(names)
     if split:
         mine = slice(ranks.rank(), None, ranks.world_size())
-        images, labels = images[mine], labels[mine]
-    method = stage(names, negatives, class_specific=class_specific)
+        images, regions, labels = images[mine], regions[mine], labels[mine]
+    method = stage(names, negatives, class_specific=class_specific, kind=kind)
     module: nn.Module = Loss(method)
     if ranks.world_size() > 1:
         module = DistributedDataParallel(module)
-    module(images, labels).backward()
-    (parameter,) = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    if parameter.grad is None:
+    module(images, regions, labels).backward()
+    gradients = [parameter.grad for parameter in method.parameters() if parameter.requires_grad]
+    found = [gradient.flatten() for gradient in gradients if gradient is not None]
+    if not found or len(found) < len(gradients):
         raise AssertionError("no gradient")
-    return parameter.grad
+    return torch.cat(found)
 
 
 def clipn_gradients() -> dict[str, Tensor]:
@@ -147,28 +167,38 @@ def work(output: Path, root: Path) -> dict[str, Any]:
     return saved
 
 
-def together(processes: int, output: Path, root: Path) -> dict[str, Any]:
-    """Start the processes, wait for them and read what they found."""
+def together(numbers: Sequence[int], folder: Path, root: Path) -> dict[int, dict[str, Any]]:
+    """What rank 0 found, by number of processes. All are forked from one that has imported everything."""
+    words = [sys.executable, __file__, str(folder), str(root), *map(str, numbers)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {number: dict(torch.load(folder / f"{number}.pt", weights_only=True)) for number in numbers}
+
+
+def start(processes: int, output: Path, root: Path) -> None:
+    """Fork the processes of one number and wait for them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(output), str(root)],
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(processes)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-    said = [process.communicate(timeout=240)[0] for process in started]
-    if any(process.returncode for process in started):
-        raise AssertionError("\n".join(said))
-    return dict(torch.load(output, weights_only=True))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0", WORLD_SIZE=str(processes))
+    forked = []
+    for rank in range(processes):
+        if not (child := os.fork()):
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            try:
+                ranks.join(processes, on_gpu=False)
+                work(output, root)
+            except BaseException:  # noqa: BLE001 -- told by the exit code
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        forked.append(child)
+    if any(os.waitpid(child, 0)[1] for child in forked):
+        sys.exit(f"{processes} processes failed")
 
 
 if __name__ == "__main__":
-    ranks.join(int(os.environ["WORLD_SIZE"]), on_gpu=False)
-    work(Path(sys.argv[1]), Path(sys.argv[2]))
+    given, benchmark, *wanted = sys.argv[1:]
+    for number in map(int, wanted):
+        start(number, Path(given, f"{number}.pt"), Path(benchmark))

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from command_line import Said, one_message, processes_with
+from warm import Started
 
 pytestmark = pytest.mark.slow
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 TWO = ("trainer.devices=2",)
 
 
-def command(*words):
-    return [sys.executable, "-m", "negprompt", "train", *words]
-
-
 def run(*words) -> Said:
-    done = subprocess.run(command(*words), capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False)
-    return Said(done.returncode, done.stdout, done.stderr)
+    started = Started("train", *words)
+    out, err = started.communicate(timeout=200)
+    return Said(started.returncode, out, err)
 
 
 def test_a_run_of_two_processes_is_told_and_written_once(light, tmp_path, no_figures):
@@ -61,15 +55,13 @@ def test_a_signal_stops_all_processes_at_one_step_and_the_same_command_ends_as_i
     light, tmp_path, number
 ):
     words = [word if "epochs" not in word else word.partition("=")[0] + "=300" for word in light]
-    with subprocess.Popen(
-        command(*words, *TWO), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    ) as child:
-        for _ in range(600):
-            if list((tmp_path / "runs").rglob("last.ckpt")):
-                break
-            time.sleep(0.2)
-        child.send_signal(number)
-        _, err = child.communicate(timeout=60)
+    child = Started("train", *words, *TWO)
+    for _ in range(600):
+        if list((tmp_path / "runs").rglob("last.ckpt")):
+            break
+        time.sleep(0.2)
+    child.send_signal(number)
+    _, err = child.communicate(timeout=60)
     assert child.returncode == 128 + number, err
     assert "Traceback" not in err
     assert not processes_with(str(tmp_path))

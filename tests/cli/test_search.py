@@ -9,7 +9,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from unittest import mock
 import miniatures
 import pytest
 from command_line import ONE_STAGE, call, one_message, processes_with
+from warm import Started
 
 from negprompt import api
 from negprompt.cli import launch, search, trial
@@ -350,9 +350,9 @@ def test_equal_searches_do_nothing_larger_ones_go_on_and_others_are_refused(
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_search_and_run_and_the_same_command_goes_on(place, tmp_path):
-    words = [sys.executable, "-m", "negprompt", "search", *place, "search.trials=2"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_ctrl_c_ends_search_and_run_and_the_same_command_goes_on(negprompt, place, tmp_path):
+    words = ["search", *place, "search.trials=2"]
+    process = Started(*words)
     log = tmp_path / "search" / "logs" / "trial2_seed1.log"
     deadline = time.monotonic() + 200
     while not log.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -367,8 +367,8 @@ def test_ctrl_c_ends_search_and_run_and_the_same_command_goes_on(place, tmp_path
     while processes_with(str(tmp_path)) and time.monotonic() < deadline:  # a run that had only just been started
         time.sleep(0.1)
     assert not processes_with(str(tmp_path))
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "trials before: 1" in done.stdout
-    assert "trial 2/2" in done.stdout
+    done = negprompt(*words)
+    assert done.code == 0, done.err
+    assert "trials before: 1" in done.out
+    assert "trial 2/2" in done.out
     assert (tmp_path / "search" / "trials.png").stat().st_size > 0

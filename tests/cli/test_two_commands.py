@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from command_line import LIGHT, results
+from warm import Started
 
 from negprompt.runs.folder import DONE
 from negprompt.runs.lease import lease
@@ -24,25 +22,18 @@ def start(icons, tmp_path):
 
     def train(*words):
         common = (*LIGHT, f"data.root={icons}", f"paths.runs_dir={tmp_path / 'runs'}")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "negprompt", "train", *common, *words],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
+        started.append(Started("train", *common, *words))
+        return started[-1]
 
     yield train
     for process in started:
         process.kill()
-        process.wait()
+        process.wait(60)
 
 
 def test_runs_that_share_stage_1_and_start_together_train_it_once(start, finished, tmp_path):
     processes = [start(), start("method.num_negatives=1")]
-    said = [process.communicate(timeout=200)[0] for process in processes]
+    said = ["".join(process.communicate(timeout=200)) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert sum("training coop ..." in text for text in said) == 1, said
     runs = tmp_path / "runs"
@@ -57,7 +48,7 @@ def test_of_two_equal_commands_one_works_and_the_other_leaves_at_once(start, fin
         time.sleep(0.02)
     first.send_signal(signal.SIGSTOP)
     second = start()
-    said, _ = second.communicate(timeout=200)
+    said = "".join(second.communicate(timeout=200))
     first.send_signal(signal.SIGCONT)
     assert second.returncode == 75
     assert f"is being made right now by process {first.pid} on" in said
@@ -71,7 +62,7 @@ def test_several_processes_leave_a_busy_run_together_with_one_message(start, fin
     (done,) = finished.rglob("negprompt/*/*/DONE")
     with lease(tmp_path / "runs" / done.parent.relative_to(finished)):
         process = start("trainer.devices=2")
-        said, _ = process.communicate(timeout=200)
+        said = "".join(process.communicate(timeout=200))
     assert process.returncode == 75
     assert said.count("is being made right now") == 1
     assert "Traceback" not in said

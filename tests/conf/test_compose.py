@@ -21,7 +21,10 @@ GROUPS = {
 }
 OPTIONS = [f"{group}={option}" for group, options in GROUPS.items() for option in options]
 OF_A_SWEEP = ("sweep", "launcher")
-OPEN = {"backbone=open_clip": ("backbone.model_name=ViT-B-32", "backbone.pretrained=openai")}
+OPEN = {
+    "backbone=open_clip": ("backbone.model_name=ViT-B-32", "backbone.pretrained=openai"),
+    "sweep=compare": ("data=icons", "seed=1"),  # all members take half a minute
+}
 EMBEDDED = ("tiny_rn", "tiny_lit", "tiny_vit")
 BACKBONES = (
     "vit_b16_laion2b", "vit_b16_openai", "vit_b32_openai", "vit_b32_laion2b", "rn50_openai", "rn101_openai",

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     root = write_benchmark(folder / "benchmark")
-    return {processes: together(processes, folder / f"{processes}.pt", root) for processes in (1, 2, 3)}
+    return together((1, 2, 3), folder, root)
 
 
 @pytest.mark.parametrize("processes", [2, 3])

@@ -16,6 +16,7 @@ from rich.console import Console
 from negprompt.cli.arguments import Arguments, parse
 from negprompt.cli.build import build_request, settings
 from negprompt.cli.compose import compositions, plain
+from negprompt.cli.sweep import children
 from negprompt.cli.trial import Measured, measured
 from negprompt.data.base import Declared, IDSets, refuse_test_pictures
 from negprompt.errors import ConfigError, RunError, nearest
@@ -100,7 +101,8 @@ def job(config: dict[str, Any]) -> None:
         ended = [trial for trial in study.trials if trial.state != "running"]
         if ended:
             console.print(f"going on in {plan.folder}, trials before: {len(ended)}", highlight=False, soft_wrap=True)
-        _search(plan, study, console)
+        with children.forked({}, own_session=True):
+            _search(plan, study, console)
         trials, best = study.trials, study.best
     _report(plan, trials, best, console)
 

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from negprompt.runs.finished import find_run
 BUSY_SECONDS = 10.0
 """Time between two looks at a run that another process has."""
 
+_POLL = 0.05
 _FOLDER = re.compile(r"^(?:written to|reused) (?P<folder>.+)$", re.MULTILINE)
 
 
@@ -84,29 +84,29 @@ def run(words: Sequence[str], log: Path) -> Ended:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*children.python(), "train", *words],
-            env=children.variables({}),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C of a terminal reaches this process alone, which hands it on once
-        )
+        # Ctrl-C of a terminal reaches this process alone, which hands it on once.
+        child = children.start(["train", *words], environment={}, output=output, own_session=True)
         try:
-            code = process.wait()
+            code = _ended(child)
         except BaseException:
-            process.terminate()
-            _wait(process)
+            child.send_signal(signal.SIGTERM)
+            _saved(child)
             raise
     return Ended(code, log.read_text(encoding="utf-8", errors="replace"))
 
 
-def _wait(process: subprocess.Popen[bytes]) -> None:
+def _ended(child: children.Child) -> int:
+    while (code := child.poll()) is None:
+        time.sleep(_POLL)
+    return code
+
+
+def _saved(child: children.Child) -> None:
     """Let a run save; a second Ctrl-C ends it at once."""
     try:
-        process.wait()
+        _ended(child)
     except BaseException:
-        process.kill()
+        child.kill()
         raise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 
 import pytest
 from command_line import ONE_STAGE
@@ -44,18 +43,16 @@ def quick(icons, tmp_path):
 
 
 @pytest.fixture
-def troubled(tmp_path, monkeypatch):
+def troubled(tmp_path):
     """`--config-dir` with the methods `killed`, `fails` and `waits`, and the folder of `begun` and `mended`."""
-    code, conf = tmp_path / "code", tmp_path / "conf" / "method"
-    code.mkdir()
+    code = tmp_path / "conf"  # its modules are found as well
+    conf = code / "method"
     conf.mkdir(parents=True)
     (code / "troubled.py").write_text(METHODS)
     for trouble in ("killed", "fails", "waits"):
         text = f"defaults: [zero_shot, _self_]\n_target_: troubled.Troubled\nname: {trouble}\ntrouble: {trouble}\n"
         (conf / f"{trouble}.yaml").write_text(text)
-    monkeypatch.syspath_prepend(str(code))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(code), os.environ.get("PYTHONPATH", "")]))
-    return code, f"--config-dir={conf.parent}"
+    return code, f"--config-dir={code}"
 
 
 @pytest.fixture

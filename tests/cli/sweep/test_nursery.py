@@ -23,11 +23,30 @@ HELP = ["data", "list"]
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    with opened(environment()) as opened_one:
+def awaited():
+    """A nursery that two jobs have waited for, as joblib's threads do, and these jobs."""
+    select, both = selecting.select, threading.Barrier(2)
+
+    def select_together(*arguments):
+        if (found := select(*arguments))[0]:
+            both.wait(30)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch, opened(environment()) as opened_one:
         assert opened_one is not None
-        opened_one.wait(given_up=lambda: False)
-        yield opened_one
+        patch.setattr(selecting, "select", select_together)
+        jobs = [threading.Thread(target=opened_one.wait, args=[lambda: False], daemon=True) for _ in range(2)]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join(120)
+        patch.undo()
+        yield opened_one, jobs
+
+
+@pytest.fixture(scope="module")
+def nursery(awaited):
+    return awaited[0]
 
 
 def environment(**changes):
@@ -77,24 +96,8 @@ def test_it_has_its_own_gpus_folder_and_session(nursery, tmp_path, monkeypatch):
         assert ended(member) == -signal.SIGKILL
 
 
-def test_jobs_that_start_together_all_hear_that_it_is_ready(monkeypatch):
-    """As joblib's threads do."""
-    select, both = selecting.select, threading.Barrier(2)
-
-    def select_together(*arguments):
-        if (found := select(*arguments))[0]:
-            both.wait(30)
-        return found
-
-    monkeypatch.setattr(selecting, "select", select_together)
-    with opened(environment()) as nursery:
-        assert nursery is not None
-        jobs = [threading.Thread(target=nursery.wait, args=[lambda: False], daemon=True) for _ in range(2)]
-        for job in jobs:
-            job.start()
-        for job in jobs:
-            job.join(60)
-            assert not job.is_alive()
+def test_jobs_that_start_together_all_hear_that_it_is_ready(awaited):
+    assert [job.is_alive() for job in awaited[1]] == [False, False]
 
 
 def test_another_environment_is_left_to_an_ordinary_start(nursery):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from command_line import processes_with
+from warm import Started
 
 pytestmark = pytest.mark.slow
+
+
+def begun(code):
+    """Wait for the first member; loading takes long on a busy machine."""
+    deadline = time.monotonic() + 180
+    while not (code / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def states(rows):
@@ -50,17 +56,16 @@ def test_killed_and_failing_members_do_not_sink_a_sweep_and_the_same_command_men
 
 
 @pytest.mark.parametrize("launcher", [("local",), ("submitit_local", "launcher.n_jobs=1")], ids=lambda words: words[0])
-def test_ctrl_c_stops_the_member_that_runs_and_the_same_command_goes_on(quick, troubled, table, tmp_path, launcher):
+def test_ctrl_c_stops_the_member_that_runs_and_the_same_command_goes_on(
+    negprompt, quick, troubled, table, tmp_path, launcher
+):
     code, own = troubled
-    words = [sys.executable, "-m", "negprompt", "train", own, "--multirun", *quick, "method=waits", "seed=1,2"]
+    words = ["train", own, "--multirun", *quick, "method=waits", "seed=1,2"]
     words += [f"launcher={launcher[0]}", *launcher[1:]]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
-        for _ in range(1800):  # loading takes long on a busy machine
-            if (code / "begun").exists():
-                break
-            time.sleep(0.1)
-        sweep.send_signal(signal.SIGINT)
-        _, err = sweep.communicate(timeout=60)
+    sweep = Started(*words)
+    begun(code)
+    sweep.send_signal(signal.SIGINT)
+    _, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 130, err
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("negprompt train: interrupted. What was finished is kept;")
@@ -69,19 +74,15 @@ def test_ctrl_c_stops_the_member_that_runs_and_the_same_command_goes_on(quick, t
 
     if launcher[0] == "local":
         (code / "mended").touch()
-        assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+        assert negprompt(*words).code == 0
         assert states(table()) == {"seed=1": "done", "seed=2": "done"}
 
 
 def test_a_child_ends_with_a_sweep_that_was_killed(quick, troubled, tmp_path):
     code, own = troubled
-    words = [sys.executable, "-m", "negprompt", "train", own, "--multirun", *quick, "method=waits"]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sweep:
-        for _ in range(1800):  # loading takes long on a busy machine
-            if (code / "begun").exists():
-                break
-            time.sleep(0.1)
-        sweep.kill()
+    sweep = Started("train", own, "--multirun", *quick, "method=waits")
+    begun(code)
+    sweep.kill()
     for _ in range(200):
         if not processes_with(str(tmp_path)):
             break

@@ -34,7 +34,10 @@ _MISLEADING = (
 )  # fmt: skip
 _MISLEADING_PREFIXES = ("TORCHELASTIC_", "SLURM_STEP_", "SLURM_SRUN_", "SUBMITIT_")
 
-_running: set[subprocess.Popen[bytes] | Forked] = set()
+Child = subprocess.Popen[bytes] | Forked
+"""A child that runs or has ended, started the ordinary way or forked."""
+
+_running: set[Child] = set()
 _nurseries: list[Nursery] = []
 _lock = threading.RLock()  # a handler may interrupt its owner
 _received: list[signal.Signals] = []
@@ -55,12 +58,11 @@ def run(
     Returns:
         Its exit code, negative for death by a signal; None where it was not started since all are to stop.
     """
-    for nursery in _nurseries:
-        nursery.wait(given_up=lambda: bool(_received))
+    _await_nursery()
     with _lock:
         if _received:
             return None
-        child = _started(words, variables(environment), output, own_session)
+        child = start(words, environment=environment, output=output, own_session=own_session)
         _running.add(child)
     try:
         # Not child.wait(): a signal does not always end a wait in the kernel, and then its handler never runs.
@@ -74,15 +76,18 @@ def run(
     return child.returncode
 
 
-def _started(
-    words: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None, own_session: bool
-) -> subprocess.Popen[bytes] | Forked:
+def start(
+    words: Sequence[str], *, environment: Mapping[str, str], output: IO[bytes] | None, own_session: bool
+) -> Child:
+    """Start `negprompt <words>` as a child; arguments as for `run`."""
+    _await_nursery()
+    whole = variables(environment)
     for nursery in _nurseries:
-        if child := nursery.spawn(words, environment, output, own_session=own_session):
+        if child := nursery.spawn(words, whole, output, own_session=own_session):
             return child
     return subprocess.Popen(
         [*python(), *words],
-        env=environment,
+        env=whole,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT if output else None,
@@ -105,6 +110,11 @@ def forked(environment: Mapping[str, str], *, own_session: bool) -> Iterator[Non
             yield
         finally:
             _nurseries.clear()
+
+
+def _await_nursery() -> None:
+    for nursery in _nurseries:
+        nursery.wait(given_up=lambda: bool(_received))
 
 
 def stop(number: int, frame: FrameType | None = None) -> None:
@@ -166,7 +176,7 @@ def variables(changes: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **changes, parent.VARIABLE: str(os.getpid())}
 
 
-def _kill(child: subprocess.Popen[bytes] | Forked, whole_session: bool) -> None:
+def _kill(child: Child, whole_session: bool) -> None:
     with contextlib.suppress(ProcessLookupError):
         if whole_session:
             os.killpg(child.pid, signal.SIGKILL)

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,7 +35,7 @@ _HEAVY = (
     "negprompt.cli.run", "negprompt.cli.train", "negprompt.backbones.openclip", "negprompt.backbones.embedded",
     "negprompt.methods.negprompt", "negprompt.data.datamodule",
 )  # fmt: skip
-_OF_ITS_OWN = (parent.VARIABLE, "CUDA_VISIBLE_DEVICES")
+OF_ITS_OWN = frozenset({parent.VARIABLE, "CUDA_VISIBLE_DEVICES"})
 """Variables that may differ between members: nothing reads them before a member works."""
 
 _PR_SET_PDEATHSIG = 1
@@ -86,10 +86,14 @@ class Nursery:
     Args:
         environment: of the members, whole; those that need another one are refused.
         own_session: keep a terminal's signals from it.
+        may_differ: variables that a member may have otherwise.
     """
 
-    def __init__(self, environment: Mapping[str, str], *, own_session: bool) -> None:
-        self._environment = _shared(environment)
+    def __init__(
+        self, environment: Mapping[str, str], *, own_session: bool, may_differ: Container[str] = OF_ITS_OWN
+    ) -> None:
+        self._environment = dict(environment)
+        self._may_differ = may_differ
         self._ready = False
         self._one_listens = threading.Lock()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -112,22 +116,31 @@ class Nursery:
                         self._ready = True
 
     def spawn(
-        self, words: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None, *, own_session: bool
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        output: IO[bytes] | None,
+        errors: IO[bytes] | None = None,
+        *,
+        own_session: bool,
     ) -> Forked | None:
         """Start `negprompt <words>`; None where that has to be done the ordinary way.
 
         Args:
             words: command and overrides.
             environment: whole.
-            output: file for all that it says; None leaves it this process's own streams.
+            output: file for what it says; None leaves it this process's own streams.
+            errors: file for its standard error, where that is another one.
             own_session: whether it leaves the process group.
         """
-        if not self._ready or _shared(environment) != self._environment:
+        ours = self._environment
+        names = [name for name in environment.keys() | ours.keys() if environment.get(name) != ours.get(name)]
+        if not self._ready or any(name not in self._may_differ for name in names):
             return None
         mine, theirs = socket.socketpair()
-        variables = {name: environment[name] for name in _OF_ITS_OWN if name in environment}
+        variables = {name: environment.get(name) for name in names}
         request = {"words": list(words), "variables": variables, "folder": str(Path.cwd()), "own_session": own_session}
-        streams = [1, 2] if output is None else [output.fileno()] * 2
+        streams = [1, 2] if output is None else [output.fileno(), (errors or output).fileno()]
         with theirs:
             try:
                 socket.send_fds(self._line, [json.dumps(request).encode()], [theirs.fileno(), *streams])
@@ -159,10 +172,6 @@ def opened(environment: Mapping[str, str], *, own_session: bool = True) -> Itera
         yield nursery
     finally:
         nursery.close()
-
-
-def _shared(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name not in _OF_ITS_OWN}
 
 
 def serve(line: socket.socket) -> None:
@@ -212,8 +221,11 @@ def _guard(request: Mapping[str, Any], line: int, *streams: int) -> None:
         os.dup2(descriptor, stream)
         os.close(descriptor)
     os.chdir(request["folder"])
-    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-    os.environ.update(request["variables"])
+    for name, value in request["variables"].items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     os.environ[parent.VARIABLE] = str(guardian)
     _show([sys.executable, "-m", "negprompt", *request["words"]])
     sys.argv = [str(Path(__file__).parents[2] / "__main__.py"), *request["words"]]
