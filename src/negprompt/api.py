@@ -193,7 +193,7 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
 
 def _workbench(request: Request) -> Workbench:
     split = ranks.zero_first(lambda: load_split(request.data, request.ood, request.seed))
-    local = request.features.local or "local" in request.looks_at
+    local = request.features.local or "local" in request.method.looks_at
     return Workbench(
         request.backbone,
         split,
@@ -202,6 +202,7 @@ def _workbench(request: Request) -> Workbench:
         request.features_dir or request.runs_dir / "_features",
         request.trainer,
         request.seed,
+        local_tests="local" in request.looks_at,
     )
 
 

@@ -31,11 +31,12 @@ pytestmark = pytest.mark.usefixtures("no_figures")
 def bench(icons, tmp_path):
     """A workbench on the small benchmark; all of a test share one store."""
 
-    def make(features, seed=1, augmentation=None, backbone=None, **data):
+    def make(features, seed=1, augmentation=None, backbone=None, local_tests=False, **data):
         wanted = request(icons, tmp_path, seed=seed, **data)
         split = load_split(wanted.data, wanted.ood, seed)
         augmentation = augmentation or wanted.data.augmentation
-        return Workbench(backbone or TinySettings(), split, augmentation, features, tmp_path / "store", QUIET, seed)
+        about = (backbone or TinySettings(), split, augmentation, features, tmp_path / "store", QUIET, seed)
+        return Workbench(*about, local_tests=local_tests)
 
     return make
 
@@ -240,8 +241,26 @@ def test_batches_have_local_features_where_they_are_asked_for(bench, monkeypatch
             assert regions.shape == (len(batch["index"]), 3, 16)
             assert regions.dtype == torch.float32
             assert torch.equal(regions[:, 2], (3 * batch["image_features"]).half().float())
+    tests = bench(FeatureSettings(views=2), local_tests=True)
+    for loader in tests.test_datamodule().test_dataloader():
+        assert all("local_features" in batch for batch in loader)
     (batch, *_) = bench(FeatureSettings(views=2)).train_datamodule(16).train_dataloader()
     assert "local_features" not in batch
+
+
+def test_training_pictures_keep_no_regions_where_scores_alone_look_at_them(bench, tmp_path, monkeypatch):
+    def both(self, images):
+        features = self.encode_image(images)
+        return features, features[:, None]
+
+    monkeypatch.setattr("negprompt.backbones.openclip.OpenClipBackbone.encode_image_with_local", both, raising=False)
+    scored = bench(FeatureSettings(views=2), local_tests=True)
+    (batch, *_) = scored.train_datamodule(16).train_dataloader()
+    scored.training_features()
+    assert "local_features" not in batch
+    assert not list((tmp_path / "store").rglob("local.npy"))
+    scored.test_datamodule()
+    assert list((tmp_path / "store").rglob("local.npy"))
 
 
 def test_what_cannot_change_a_result_is_not_in_the_hash():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ class Workbench:
         features_dir: folder of the feature store.
         trainer: where to run, loader processes, batch size of tests.
         seed: of order and augmentation.
+        local_tests: whether scores look at regions of test pictures; `features.local` holds for all pictures.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Workbench:
         features_dir: Path,
         trainer: TrainerSettings,
         seed: int,
+        *,
+        local_tests: bool = False,
     ) -> None:
         self.backbone, self.weights_sha256 = load_backbone(backbone)
         self.split = split
@@ -75,9 +79,11 @@ class Workbench:
         self._features = features
         self._trainer = trainer
         self._seed = seed
-        if features.local:
+        local_tests = local_tests or features.local
+        if local_tests:
             shape_of_features(self.backbone, local=True)  # refused now, not after the training
-        self._store = FeatureStore(features_dir, self.backbone, self.weights_sha256, trainer, features.local)
+        store = FeatureStore(features_dir, self.backbone, self.weights_sha256, trainer, local_tests)
+        self._store, self._training_store = store, dataclasses.replace(store, local=features.local)
 
     @property
     def train_class_names(self) -> tuple[str, ...]:
@@ -94,7 +100,7 @@ class Workbench:
             return self._pictures(batch_size)
         labels = self.split.train.labels
         return FeatureDataModule(
-            _dataset(self._store.get(self._train_views()).stored, labels), {}, self._batches(batch_size)
+            _dataset(self._training_store.get(self._train_views()).stored, labels), {}, self._batches(batch_size)
         )
 
     def training_features(self) -> Tensor:
@@ -106,7 +112,7 @@ class Workbench:
         view = View(self.split.train)
         if self._features.mode == "none":
             return computed(view, self.backbone, self._trainer)
-        return self._store.get([view]).stored[0].features[:]
+        return self._training_store.get([view]).stored[0].features[:]
 
     def test_datamodule(self, *, pixels: bool = False) -> lightning.LightningDataModule:
         """Test batches: the ID set, then each OOD set, then each shifted ID set.
@@ -134,7 +140,7 @@ class Workbench:
             NegPromptError: the store is damaged or cannot be written.
         """
         views, sets = self._train_views(), self.split.test_sets()
-        train = self._store.get(views)
+        train = self._training_store.get(views)
         tests = self._store.get([View(images) for images in sets.values()])
         rows = [_extracted("train", self.split.train, train, slice(None))]
         return rows + [

@@ -65,6 +65,7 @@ def _moved(pixels: Pixels, scale: float, step_size: float) -> Tensor:
         logits = scale * pixels.similarity(values).positive.float()
         # A sum: each picture's gradient is its own, whatever else is in the batch.
         loss = F.cross_entropy(logits, logits.detach().argmax(dim=1), reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, values)
+        # Its sign alone counts, and at a high temperature half precision would round it to 0.
+        (gradient,) = torch.autograd.grad(loss / scale, values)
     std = torch.tensor(pixels.std, device=gradient.device, dtype=gradient.dtype).view(1, 3, 1, 1)
     return pixels.values - step_size * torch.where(gradient >= 0, 1.0, -1.0) / std

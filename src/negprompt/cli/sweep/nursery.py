@@ -38,7 +38,6 @@ _HEAVY = (
 OF_ITS_OWN = frozenset({parent.VARIABLE, "CUDA_VISIBLE_DEVICES"})
 """Variables that may differ between members: nothing reads them before a member works."""
 
-_PR_SET_PDEATHSIG = 1
 _ANSWER = struct.Struct("i")
 _READY = b"ready"
 _POLL = 0.1
@@ -244,7 +243,7 @@ def _show(command: Sequence[str]) -> None:
 
 def _die_with(parent_id: int) -> None:
     """Let the kernel kill this process at the end of its parent."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent.die_with(signal.SIGKILL)
     if os.getppid() != parent_id:
         os._exit(0)
 
