@@ -11,7 +11,8 @@ from pathlib import Path
 from negprompt.prompts.bundle import ADAPTER_FILE, adapter_bytes, read_adapter
 from negprompt.prompts.no_text import compact
 
-TARGET = Path(__file__).parent / "tiny_rn.safetensors"
+RESOURCES = Path(__file__).parents[2] / "src" / "negprompt" / "backbones" / "resources"
+TARGET = RESOURCES / "tiny_rn" / "clipn.safetensors"
 
 
 def main() -> None:

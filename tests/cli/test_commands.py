@@ -176,7 +176,7 @@ def test_a_sweep_of_evaluations(negprompt, a_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = negprompt("evaluate", "-m", f"run={a_run}", "score=[mcm],[msp]", "output=a,b")
     assert said.code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "run", "runs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "run"]
 
 
 # --- report --------------------------------------------------------------------------------------------------------

@@ -361,6 +361,14 @@ def test_a_tower_that_does_not_say_whose_it_is_is_refused(tmp_path):
         load_adapter(str(file), tiny_backbone(), "0" * 64)
 
 
+def test_the_tower_that_ships_belongs_to_the_weights_that_ship():
+    backbone = EmbeddedSettings(name="tiny_rn").build()
+    adapter = load_adapter("embedded/tiny_rn", backbone, backbone.weights_sha256())
+    own = NoText(backbone).tensors()
+    assert adapter.tensors.keys() == own.keys()
+    assert any(not torch.allclose(adapter.tensors[name], own[name], atol=1e-2) for name in own)
+
+
 # --- settings ------------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +377,10 @@ def test_what_is_missing_is_said_before_anything_runs(tmp_path, icons):
         wanted(icons, tmp_path, method=clipn()).check()
     with pytest.raises(DataError, match="there is no shard"):
         wanted(icons, tmp_path, tmp_path / "nowhere").check()
+    with pytest.raises(ConfigError, match=r"method\.captions=x and method\.adapter=y: .*method\.adapter=null"):
+        wanted(icons, tmp_path, method=clipn("x", adapter="y")).check()
+    with pytest.raises(PromptMismatchError, match=r"method\.adapter=embedded/tiny_vit: there is no file"):
+        wanted(icons, tmp_path, method=clipn(adapter="embedded/tiny_vit")).check()
     with pytest.raises(PromptMismatchError, match=r"method\.adapter=nowhere: there is no file"):
         wanted(icons, tmp_path, method=clipn(adapter="nowhere")).check()
 

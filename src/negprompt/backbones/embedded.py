@@ -19,6 +19,20 @@ from negprompt.types import ImageSpec
 
 _RESOURCES = Path(str(resources.files("negprompt.backbones") / "resources"))
 _CONFIG = "open_clip_config.json"
+_EMBEDDED = "embedded/"
+
+
+def shipped_adapter(given: str, method: str) -> Path | None:
+    """What the package has of a method beside an embedded backbone, None for other names.
+
+    Args:
+        given: "embedded/<backbone>", the tag of the backbone; anything else is not ours.
+        method: for example clipn.
+    """
+    if not given.startswith(_EMBEDDED):
+        return None
+    file = _RESOURCES / given.removeprefix(_EMBEDDED) / f"{method}.safetensors"
+    return file if file.is_file() else None
 
 
 class EmbeddedSettings(BackboneSettings):
@@ -59,7 +73,7 @@ class EmbeddedSettings(BackboneSettings):
             tuple(preprocess["std"]),
             preprocess["interpolation"],
         )
-        return OpenClipBackbone(model, self.name, f"embedded/{self.name}", spec, self.text_path, self.text_chunk)
+        return OpenClipBackbone(model, self.name, f"{_EMBEDDED}{self.name}", spec, self.text_path, self.text_chunk)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

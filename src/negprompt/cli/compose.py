@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from negprompt.cli.arguments import Arguments
 from negprompt.cli.paths import conf_dir, options
@@ -23,10 +23,18 @@ _ABOUT_SWEEPS = ("doctor",)  # it looks at what a sweep would need, and starts n
 
 
 class Composed(NamedTuple):
-    """One run that a command line asks for: its own overrides, and the configuration they make."""
+    """One run that a command line asks for: its own overrides, and the configuration they make, Hydra's part apart."""
 
     overrides: tuple[str, ...]
     config: DictConfig
+    hydra: DictConfig
+
+    @classmethod
+    def of(cls, name: str, search_path: list[str], overrides: tuple[str, ...]) -> Composed:
+        """Let Hydra compose the yaml of a command."""
+        config = hydra.compose(name, [*search_path, *overrides], return_hydra_config=True)
+        with open_dict(config):
+            return cls(overrides, config, config.pop("hydra"))
 
 
 def compositions(name: str, arguments: Arguments) -> list[DictConfig]:
@@ -50,14 +58,11 @@ def members(name: str, arguments: Arguments) -> list[Composed]:
             _refuse_lone_sweep(text, arguments)
         choices = {_parsed(text).get_key_element(): _values(text, arguments) for text in arguments.overrides}
         if arguments.multirun:
-            one = [values[0] for values in choices.values()]
-            params = hydra.compose(name, [*search_path, *one], return_hydra_config=True).hydra.sweeper.params or {}
+            one = tuple(values[0] for values in choices.values())
+            params = Composed.of(name, search_path, one).hydra.sweeper.params or {}
             listed = {key: _values(f"{key}={values}", arguments) for key, values in params.items()}
             choices = listed | choices  # in this order, and what is typed wins, as Hydra's own sweeper has it
-        return [
-            Composed(member, hydra.compose(name, [*search_path, *member]))
-            for member in itertools.product(*choices.values())
-        ]
+        return [Composed.of(name, search_path, member) for member in itertools.product(*choices.values())]
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from hydra.core.utils import configure_log
+from omegaconf import OmegaConf
 
 from negprompt.cli import exit_codes, launch, stop
-from negprompt.cli.arguments import Arguments, parse
-from negprompt.cli.compose import members, plain, swept
+from negprompt.cli.arguments import parse
+from negprompt.cli.compose import Composed, members, plain, swept
 from negprompt.cli.explain import explain
 from negprompt.cli.under_hydra import FULL_ERROR, run_hydra
 from negprompt.errors import ConfigError, PromptMismatchError, RunBusyError
@@ -50,16 +50,19 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         _quiet()
         arguments = parse(words)
         composed = members(_yaml(name), arguments) if "--help" not in arguments.flags else []
-        if not arguments.only_shows:
-            if arguments.multirun and hasattr(command, "sweep"):
-                return int(command.sweep(arguments, composed))
-            configs = [plain(one.config) for one in composed]
-            for config in configs:
-                command.check(config)
-            alone = getattr(command, "ALONE", False)
-            if not alone and (processes := launch.needed(configs)) > 1:
-                return launch.start(processes, name, words)
-        failures = _run(name, command.job, arguments, wants_traceback)
+        if arguments.only_shows:
+            run_hydra(f"negprompt {name}", arguments.for_hydra, _yaml(name), lambda _: None)
+            return 0
+        if arguments.multirun and hasattr(command, "sweep"):
+            return int(command.sweep(arguments, composed))
+        configs = [plain(one.config) for one in composed]
+        for config in configs:
+            command.check(config)
+        alone = getattr(command, "ALONE", False)
+        if not alone and (processes := launch.needed(configs)) > 1:
+            return launch.start(processes, name, words)
+        sys.argv = [f"negprompt {name}", *arguments.for_hydra]  # what a run notes down as its command
+        failures = _run(name, command.job, composed, swept(arguments.overrides), wants_traceback)
     except KeyboardInterrupt:
         return stop.report(name)
     except Exception as error:
@@ -70,27 +73,28 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
     return _verdict(name, failures, len(composed))
 
 
-def _run(name: str, job: Job, arguments: Arguments, wants_traceback: bool) -> list[Failure]:
-    """Run every member; one that fails does not stop the others."""
+def _run(
+    name: str, job: Job, composed: Sequence[Composed], keys: Sequence[str], wants_traceback: bool
+) -> list[Failure]:
+    """Run every member; one that fails does not stop the others. `keys` are those of which there are several values."""
     failures: list[Failure] = []
-    keys = swept(arguments.overrides)
-
-    def task(config: DictConfig) -> None:
+    for one in composed:
+        # What Hydra's own main does before a job; composing once is half a second less than letting it compose again.
+        whole = OmegaConf.create({"hydra": one.hydra})
+        configure_log(whole.hydra.job_logging, whole.hydra.verbose)
         if launch.is_silent():
             logging.getLogger("negprompt").setLevel(logging.ERROR)
         try:
-            job(plain(config))
+            job(plain(one.config))
         except Exception as error:
             if wants_traceback:
                 raise
-            member = " ".join(text for text in HydraConfig.get().overrides.task if text.partition("=")[0] in keys)
+            member = " ".join(text for text in one.overrides if text.partition("=")[0] in keys)
             failures.append(Failure(member, error))
             if not launch.follows_another(error):
                 _say(name, f"{member}: {explain(error)}" if member else explain(error))
             if launch.is_one_of_several():  # the others would wait for this one
                 raise SystemExit(_verdict(name, failures, 1)) from error
-
-    run_hydra(f"negprompt {name}", arguments.for_hydra, _yaml(name), task)
     return failures
 
 

@@ -20,7 +20,7 @@ def check(config: dict[str, Any]) -> None:
     """Refuse bad settings before anything runs."""
     request = build_request(config)
     request.check()
-    RunFolder(request.runs_dir / "_hydra").create()  # Hydra makes it too, but does not explain why it cannot
+    RunFolder(request.runs_dir).create()
 
 
 def job(config: dict[str, Any]) -> None:

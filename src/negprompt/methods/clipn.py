@@ -30,9 +30,10 @@ from negprompt.types import PromptBundle, TextFeatures
 class ClipnSettings(ZeroShotSettings):
     """Settings of CLIPN: a template or several, and where the "no" text tower comes from.
 
-    `adapter`: a finished tower, as a run folder, an adapter.safetensors or the released `epoch_10.pt`; null trains one
-    on `captions`: shards of pictures with captions (folder, glob, brace pattern or URL), once for all benchmarks.
-    `num_prompts`: learnable prompts that are added to every place. `augmentation`: of the pictures with captions.
+    `adapter`: a finished tower, as a run folder, an adapter.safetensors, the released `epoch_10.pt` or, where one ships
+    with the package, embedded/<backbone>; null trains one on `captions`: shards of pictures with captions (folder,
+    glob, brace pattern or URL), once for all benchmarks. `num_prompts`: learnable prompts that are added to every
+    place. `augmentation`: of the pictures with captions.
     """
 
     captions: Annotated[str | None, Field(exclude=True)] = None
@@ -50,8 +51,14 @@ class ClipnSettings(ZeroShotSettings):
         return frozenset({"no_text"})
 
     def check(self) -> None:
-        """Refuse captions or an adapter that are not there."""
+        """Refuse captions or an adapter that are not there, and both at once."""
         if self.adapter is not None:
+            if self.captions is not None:
+                msg = (
+                    f"method.captions={self.captions} and method.adapter={self.adapter}: a finished tower is not "
+                    "trained. Set method.adapter=null to train one, or leave method.captions out."
+                )
+                raise ConfigError(msg)
             adapter_file(self.adapter)
         else:
             shards_of(self._spec(), "method.captions")

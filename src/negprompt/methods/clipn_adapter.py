@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from negprompt.backbones.base import FrozenBackbone
+from negprompt.backbones.embedded import shipped_adapter
 from negprompt.data.base import Augmentation
 from negprompt.data.caption_loader import CaptionDataModule, CaptionDataset
 from negprompt.data.captions import Captions
@@ -34,17 +35,20 @@ _CHECKPOINTS = (".pt", ".pth")
 
 
 def adapter_file(given: str) -> Path:
-    """The file that `method.adapter` names: itself, or the one in a run folder.
+    """The file that `method.adapter` names: itself, the one in a run folder, or one that ships with the package.
 
     Raises:
         PromptMismatchError: there is none.
     """
+    if (shipped := shipped_adapter(given, "clipn")) is not None:
+        return shipped
     path = Path(given).expanduser()
     file = path / bundles.ADAPTER_FILE if path.is_dir() else path
     if not file.is_file():
         msg = (
             f"method.adapter={given}: there is no file {file}. Give a finished run of method=clipn, its "
-            f"{bundles.ADAPTER_FILE}, a released checkpoint (epoch_10.pt), or null to train one on method.captions."
+            f"{bundles.ADAPTER_FILE}, a released checkpoint (epoch_10.pt), embedded/tiny_rn (for backbone=tiny_rn), or "
+            "null to train one on method.captions."
         )
         raise PromptMismatchError(msg)
     return file
