@@ -25,9 +25,11 @@ check: $(VENV)/.installed-dev ## format, lint, types, import rules, spelling
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 
-# A file's tests stay in one process, which makes its miniature data sets once; one thread each, or the cores are shared twice.
+# A file's tests stay in one process, which makes its miniature data sets once; one thread each, or the cores are shared
+# twice; one process more than cores, since tests of commands wait for them.
 test: $(VENV)/.installed-test ## run the tests (CPU, no network); one file alone: make test PYTEST_ARGS=tests/data/test_tree.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	PYTEST_XDIST_AUTO_NUM_WORKERS=$$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)') OMP_NUM_THREADS=1 \
+	    $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slurm: $(VENV)/.installed-test ## run the tests on a real Slurm of this machine (minutes; Debian's slurmctld, slurmd, munge)
 	@$(BIN)/python tests/slurm/cluster.py check

@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,10 +70,12 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
-@pytest.fixture(autouse=True)
-def _warm_nursery(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _warm_nursery() -> Iterator[None]:
     """Let sweeps and searches of this process share one nursery, whose imports take longer than their runs."""
-    monkeypatch.setattr("negprompt.cli.sweep.nursery.opened", warm.opened)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("negprompt.cli.sweep.nursery.opened", warm.opened)
+        yield
 
 
 def refuse_remote(host: object) -> None:

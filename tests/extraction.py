@@ -6,11 +6,12 @@ import functools
 import multiprocessing
 import os
 import signal
-import sys
+import socket
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from forks import SERVER
 from helpers import QUIET, SPEC, image_set
 from torch import nn
 
@@ -24,8 +25,6 @@ COUNT, BLOCK, VIEWS = 22, 4, 2
 PICTURES = image_set(COUNT, "some/train")
 AUGMENTATION = Augmentation(scale_min=0.5)
 SIX_A_VIEW = -(-COUNT // BLOCK)
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["negprompt.features.store", "extraction"])
 
 
 class Logged(FrozenBackbone):
@@ -97,7 +96,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def start(root: Path, dies_at: int | None = None) -> multiprocessing.process.BaseProcess:
     """Fill a store in another process."""
-    process = _SERVER.Process(target=_fill, args=(root, dies_at))
+    process = SERVER.Process(target=_fill, args=(root, dies_at))
     process.start()
     return process
 
@@ -106,16 +105,25 @@ def _fill(root: Path, dies_at: int | None) -> None:
     store(root, dies_at).get(views())
 
 
-def _ranks(root: Path) -> None:
-    """Fill a store with two processes that Lightning starts and joins with gloo."""
+def start_ranks(root: Path) -> list[multiprocessing.process.BaseProcess]:
+    """Fill a store with two processes that Lightning joins with gloo."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = [SERVER.Process(target=_rank, args=(root, rank, port)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _rank(root: Path, rank: int, port: int) -> None:
     import lightning
 
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "NODE_RANK": 0, "LOCAL_RANK": rank}
+    os.environ.update({name: str(value) for name, value in where.items()})
     extract.run_trainer = lambda _: functools.partial(
         lightning.Trainer, accelerator="cpu", devices=2, strategy="ddp", logger=False, use_distributed_sampler=False
     )(enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
     filled = store(root).get(views())
     assert [tuple(one.features.shape) for one in filled.stored] == [(COUNT, 8)] * VIEWS
-
-
-if __name__ == "__main__":
-    _ranks(Path(sys.argv[1]))
+    assert torch.distributed.get_world_size() == 2

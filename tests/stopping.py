@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pkgutil
 import signal
@@ -11,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+from forks import SERVER
 
 PLACES = {
     "loading": ("negprompt.api.load_split", 1),
@@ -21,13 +22,11 @@ PLACES = {
     "evaluation of stage 2": ("negprompt.evaluation.module.PromptEvaluation.test_step", 7),
     "a checkpoint": ("negprompt.runs.folder.os.fsync", 15),
 }
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["negprompt.cli.run", "negprompt.cli.train", "stopping"])
 
 
 def stopped(words: list[str], place: str, number: signal.Signals, output: Path) -> int:
     """`negprompt <words>`, sent a signal at a place; returns its exit code, negative for death by a signal."""
-    process = _SERVER.Process(target=_command, args=(words, place, number, str(output)))
+    process = SERVER.Process(target=_command, args=(words, place, number, str(output)))
     process.start()
     process.join(200)
     return 99 if process.exitcode is None else process.exitcode

@@ -1,7 +1,8 @@
 """Commands in processes of their own that start at once: forked from one that has imported everything.
 
-The imports are most of what a short command costs. Whether a command starts the ordinary way as well is tested where
-that is the question: tests/cli/sweep/test_nursery.py, tests/test_packaging.py.
+The imports are most of what a short command costs, and drawing a figure is much of the rest: they leave that out.
+Whether a command starts the ordinary way as well is tested where that is the question: tests/cli/sweep/test_nursery.py,
+tests/test_packaging.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,12 +27,18 @@ class _AllBut(frozenset[str], Container[str]):
         return not super().__contains__(name)
 
 
+class Warm(Nursery):
+    """A nursery whose members draw no figures."""
+
+    program = (__file__,)
+
+
 @functools.cache
 def nursery() -> Nursery | None:
     """The one of this process, which ends with it; its members may have any environment but what imports read."""
     if sys.platform != "linux":
         return None
-    one = Nursery(os.environ, own_session=True, may_differ=_AllBut({"PYTHONPATH", "OMP_NUM_THREADS"}))
+    one = Warm(os.environ, own_session=True, may_differ=_AllBut({"PYTHONPATH", "OMP_NUM_THREADS"}))
     one.wait(given_up=lambda: False)
     return one
 
@@ -91,3 +99,14 @@ class Started:
             file.seek(0)
         out, err = (file.read().decode() for file in self._said)
         return out, err
+
+
+if __name__ == "__main__":
+    import negprompt.api
+    from negprompt.cli.main import main
+    from negprompt.cli.sweep.nursery import serve
+
+    with socket.socket(fileno=int(sys.argv[1])) as line:
+        negprompt.api.score_histograms = lambda *_, **__: None
+        serve(line)
+    main()

@@ -50,7 +50,7 @@ def test_numbers_of_processes_cannot_be_swept_where_runs_share_them(negprompt, i
     one_message(said, 2, "trainer.devices=1,2", "share their processes")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_stops_all_processes_at_one_step_and_the_same_command_ends_as_if_there_had_been_none(
     light, tmp_path, number
 ):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import shlex
 import shutil
@@ -17,6 +16,7 @@ from unittest import mock
 import miniatures
 import pytest
 from command_line import ONE_STAGE, call, one_message, processes_with
+from forks import SERVER
 from warm import Started
 
 from negprompt import api
@@ -39,8 +39,6 @@ LIGHT = (
 )
 SPACE = "search.space={method.optimizer.lr: {low: 0.01, high: 1.0, log: true}, method.num_context_tokens: [2, 4]}"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "search.md"
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["negprompt.cli.run", "negprompt.cli.search", "negprompt.search.study"])
 
 
 @pytest.fixture
@@ -321,7 +319,7 @@ def undisturbed(icons, tmp_path_factory):
 def test_a_killed_search_proposes_and_finds_what_an_undisturbed_one_does(
     negprompt, here, place, tmp_path, undisturbed, where
 ):
-    process = _SERVER.Process(target=_killed, args=(list(place), where))
+    process = SERVER.Process(target=_killed, args=(list(place), where))
     process.start()
     process.join(100)
     assert process.exitcode == -signal.SIGKILL

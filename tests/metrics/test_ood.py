@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from forks import SERVER
 from sklearn.metrics import roc_auc_score
 
 from negprompt.errors import DataError
@@ -62,36 +62,29 @@ def test_one_side_alone_is_an_error(label: int) -> None:
         metric.compute()
 
 
-# One process of a group: for each cut, process 0 gets the images before it and process 1 those from it on.
-PROCESS = """
-import json, sys
-import torch
-from negprompt.metrics.ood import OODMetrics
-
-rank, store, cuts, scores, labels = json.loads(sys.argv[1])
-torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-results = []
-for cut in cuts:
-    metric = OODMetrics()
-    first, last = (0, cut) if rank == 0 else (cut, len(scores))
-    for start in range(first, last, 7):
-        batch = slice(start, min(start + 7, last))
-        metric.update(torch.tensor(scores[batch]), torch.tensor(labels[batch]))
-    results.append(metric.compute())
-print(json.dumps(results))
-torch.distributed.destroy_process_group()
-"""
+def shared_out(rank: int, folder: Path, cuts: list[int], scores: Sequence[float], labels: Sequence[int]) -> None:
+    """One process of a group: for each cut, process 0 gets the images before it and process 1 those from it on."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=2)
+    results = []
+    for cut in cuts:
+        metric = OODMetrics()
+        first, last = (0, cut) if rank == 0 else (cut, len(scores))
+        for start in range(first, last, 7):
+            batch = slice(start, min(start + 7, last))
+            metric.update(torch.tensor(scores[batch]), torch.tensor(labels[batch]))
+        results.append(metric.compute())
+    (folder / f"{rank}.json").write_text(json.dumps(results))
+    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_with_unequal_shares_get_the_metrics_of_all_images(tmp_path: Path) -> None:
     scores, labels = stream()
-    cuts = [17, 60]  # with 60 the second process sees no image at all
-    processes = []
-    for rank in range(2):
-        arguments = json.dumps([rank, str(tmp_path / "store"), cuts, scores.tolist(), labels.tolist()])
-        command = [sys.executable, "-c", PROCESS, arguments]
-        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-    outputs = [process.communicate(timeout=240)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    cuts, shared = [17, 60], (scores.tolist(), labels.tolist())  # with 60 the second process sees no image at all
+    processes = [SERVER.Process(target=shared_out, args=(rank, tmp_path, cuts, *shared)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
     expected = ood_metrics(scores[labels >= 0], scores[labels == -1])
-    assert [json.loads(output) for output in outputs] == [[expected, expected]] * 2
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [[expected, expected]] * 2

@@ -26,7 +26,7 @@ import threading
 import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from negprompt import stopping
 from negprompt.cli import parent
@@ -88,6 +88,8 @@ class Nursery:
         may_differ: variables that a member may have otherwise.
     """
 
+    program: ClassVar = ("-m", __name__)
+
     def __init__(
         self, environment: Mapping[str, str], *, own_session: bool, may_differ: Container[str] = OF_ITS_OWN
     ) -> None:
@@ -98,7 +100,7 @@ class Nursery:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), " " * _ROOM],
+                [sys.executable, *self.program, str(theirs.fileno()), " " * _ROOM],
                 env={**environment, parent.VARIABLE: str(os.getpid())},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
