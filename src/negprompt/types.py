@@ -41,7 +41,7 @@ class Batch(TypedDict, total=False):
     """What a loader yields: pixels or ready image features, never both.
 
     `image` (B, 3, H, W) float32, normalised; `image_features` (B, D) float32, *not* normalised;
-    `local_features` (B, R, D) float32, *not* normalised, where they were stored and asked for (`features.local=true`);
+    `local_features` (B, R, D) float32, *not* normalised, where the method or a score looks at regions;
     `label` (B,) int64, -1 = OOD; `index` (B,) int64, position in the data set.
     """
 

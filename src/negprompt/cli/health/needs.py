@@ -119,7 +119,7 @@ def _store(request: Request, counted: Counts, shape: Shape) -> Finding:
     folder = request.features_dir or request.runs_dir / "_features"
     free = shutil.disk_usage(existing(Path(folder))).free
     text = f"{gib(wanted)} for {views} views and the test sets, less what is there already"
-    if request.features.local:
+    if request.features.local or "local" in request.looks_at:
         text += "; local features are some hundred times that"
     if wanted > free:
         fix = "set paths.features_dir=<a larger disk>, fewer features.views, or features=none"
