@@ -39,7 +39,7 @@ def gl_mcm(inputs: ScoreInputs, *, temperature: float = 1.0, local_weight: float
         raise ConfigError(msg)
     local = inputs.similarity.local
     if local is None:
-        msg = "The score 'gl_mcm' needs local image features, which a run gives it that is asked for this score: use score=mcm."
+        msg = "The score 'gl_mcm' needs local image features: ask for it when the run is started, or use score=mcm."
         raise ConfigError(msg)
     whole = torch.softmax(inputs.similarity.positive.double() / temperature, dim=1).amax(dim=1)
     if local.shape[1] == 0:
