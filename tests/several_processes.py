@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from negprompt import api, ranks
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.base import PromptLearning, share_of_batch
-from negprompt.methods.clipn_adapter import framed
+from negprompt.methods.caption_adapter import framed
 from negprompt.methods.clipn_tower import NoTextTraining
 from negprompt.methods.locoop import LoCoOpSettings
 from negprompt.methods.one_stage import OneStageSettings

@@ -81,7 +81,8 @@ class ScoreInputs(NamedTuple):
 
     `similarity`: cosines; `logit_scale`: CLIP's, exp of the learned log, about 100; `image_features` (B, D), *not*
     normalised; `text_features` (K, D) of the positive prompts, unit length; `pixels`: the pictures themselves;
-    `fitted`: what the score's own `fit` made of the training pictures.
+    `fitted`: what the score's own `fit` made of the training pictures; `candidates` (B, C): cosines to prompts of names
+    that were proposed for some picture of the batch, -inf where a name was not proposed for this one.
     """
 
     similarity: Similarity
@@ -90,6 +91,7 @@ class ScoreInputs(NamedTuple):
     text_features: Tensor | None = None
     pixels: Pixels | None = None
     fitted: Tensor | None = None
+    candidates: Tensor | None = None
 
 
 class TextFeatures(NamedTuple):

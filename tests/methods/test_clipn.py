@@ -20,9 +20,11 @@ from negprompt.cli.arguments import parse
 from negprompt.cli.build import build_request
 from negprompt.cli.compose import compositions, plain
 from negprompt.errors import ConfigError, DataError, PromptMismatchError, RunError
+from negprompt.methods.caption_adapter import adapter_file, framed
+from negprompt.methods.caption_training import decay_groups
 from negprompt.methods.clipn import ClipnSettings
-from negprompt.methods.clipn_adapter import framed, load_adapter
-from negprompt.methods.clipn_tower import NoTextTraining, decay_groups
+from negprompt.methods.clipn_adapter import load_tower
+from negprompt.methods.clipn_tower import NoTextTraining
 from negprompt.prompts import bundle as bundles
 from negprompt.prompts.no_text import NoText, compact, no_text_of
 from negprompt.prompts.templates import load_templates
@@ -347,22 +349,22 @@ def test_the_tower_of_another_backbone_is_refused(run, icons, tmp_path):
     with pytest.raises(
         PromptMismatchError, match=r"learned on tiny_test .* this run uses tiny_rn .*set backbone=tiny_test"
     ):
-        load_adapter(str(file), EmbeddedSettings(name="tiny_rn").build(), "0" * 64)
+        load_tower(file, EmbeddedSettings(name="tiny_rn").build(), "0" * 64)
 
 
 def test_a_tower_that_does_not_say_whose_it_is_is_refused(tmp_path):
     file = tmp_path / "adapter.safetensors"
     file.write_bytes(bundles.adapter_bytes(NoText(tiny_backbone()).tensors()))
     with pytest.raises(PromptMismatchError, match="does not say which backbone"):
-        load_adapter(str(file), tiny_backbone(), "0" * 64)
+        load_tower(file, tiny_backbone(), "0" * 64)
     file.write_bytes(b"not a tensor")
     with pytest.raises(PromptMismatchError, match="cannot be read"):
-        load_adapter(str(file), tiny_backbone(), "0" * 64)
+        load_tower(file, tiny_backbone(), "0" * 64)
 
 
 def test_the_tower_that_ships_belongs_to_the_weights_that_ship():
     backbone = EmbeddedSettings(name="tiny_rn").build()
-    adapter = load_adapter("embedded/tiny_rn", backbone, backbone.weights_sha256())
+    adapter = load_tower(adapter_file("embedded/tiny_rn", "clipn"), backbone, backbone.weights_sha256())
     own = NoText(backbone).tensors()
     assert adapter.tensors.keys() == own.keys()
     assert float(adapter.tensors["no.prompts"].abs().max()) > 0

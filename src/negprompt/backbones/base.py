@@ -84,6 +84,15 @@ class FrozenBackbone(nn.Module, abc.ABC):
     def tokenize(self, text: str) -> list[int]:
         """Byte-pair tokens of a text, without start and end token."""
 
+    def word_ends(self) -> dict[int, str]:
+        """Tokens that end a word, by id, with their letters: a whole word where one stands first in it (ZOC).
+
+        Raises:
+            BackboneError: this backbone's tokenizer does not tell where words end.
+        """
+        msg = f"The tokenizer of {self.name} does not tell where words end: choose an open_clip backbone."
+        raise BackboneError(msg)
+
     @property
     @abc.abstractmethod
     def logit_scale(self) -> float:

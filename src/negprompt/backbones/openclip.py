@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_WORD_END = "</w>"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -102,6 +103,11 @@ class OpenClipBackbone(FrozenBackbone):
         """Byte-pair tokens without start and end token."""
         ids: list[int] = self._tokenizer.encode(text)
         return ids
+
+    def word_ends(self) -> dict[int, str]:
+        """Tokens with the byte-pair vocabulary's mark of a word's end, without it."""
+        decoder: dict[int, str] = self._tokenizer.decoder
+        return {token: text.removesuffix(_WORD_END) for token, text in decoder.items() if text.endswith(_WORD_END)}
 
     @property
     def logit_scale(self) -> float:

@@ -72,7 +72,10 @@ class PromptEvaluation(lightning.LightningModule):
         recorder.update(batch["index"], batch["label"], predictions, torch.stack(scores, dim=1))
 
     def _inputs(self, batch: Batch) -> ScoreInputs:
-        inputs = self.reader.inputs(*self._features(batch))
+        features, local = self._features(batch)
+        inputs = self.reader.inputs(features, local)
+        if "candidates" in self._needs:
+            inputs = inputs._replace(candidates=self.reader.candidates(features))
         if "pixels" not in self._needs:
             return inputs
 

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from pathlib import Path
-from typing import Any
 
 from negprompt.backbones.base import FrozenBackbone
-from negprompt.backbones.embedded import shipped_adapter
 from negprompt.data.base import Augmentation
-from negprompt.data.caption_loader import CaptionDataModule, CaptionDataset
-from negprompt.data.captions import Captions
-from negprompt.errors import PromptMismatchError
 from negprompt.methods.base import Surroundings
+from negprompt.methods.caption_adapter import Recipe
 from negprompt.methods.clipn_tower import NoTextTraining
 from negprompt.prompts import bundle as bundles
 from negprompt.prompts.bundle import Adapter
 from negprompt.prompts.clipn_checkpoint import load_checkpoint
 from negprompt.prompts.no_text import NoText, dense, no_text_of
-from negprompt.ranks import rank, world_size
-from negprompt.runs.folder import request_hash, run_name
-from negprompt.training.once import Work, made_once
-from negprompt.training.sampler import EpochBatchSampler
 from negprompt.training.schedule import AdamWSettings
-
-PLACE = "_adapters"
-"""Folder below `paths.runs_dir` with what is trained once for all benchmarks."""
 
 SCHEMA = 1
 """Number of the training; raised when equal settings would give another tower."""
@@ -34,39 +21,12 @@ SCHEMA = 1
 _CHECKPOINTS = (".pt", ".pth")
 
 
-def adapter_file(given: str) -> Path:
-    """The file that `method.adapter` names: itself, the one in a run folder, or one that ships with the package.
+def load_tower(file: Path, backbone: FrozenBackbone, weights_sha256: str) -> Adapter:
+    """A finished tower, in single precision.
 
     Raises:
-        PromptMismatchError: there is none.
+        PromptMismatchError: it is damaged, or belongs to another backbone.
     """
-    if (shipped := shipped_adapter(given, "clipn")) is not None:
-        return shipped
-    path = Path(given).expanduser()
-    file = path / bundles.ADAPTER_FILE if path.is_dir() else path
-    if not file.is_file():
-        msg = (
-            f"method.adapter={given}: there is no file {file}. Give a finished run of method=clipn, its "
-            f"{bundles.ADAPTER_FILE}, a released checkpoint (epoch_10.pt), embedded/tiny_rn (for backbone=tiny_rn), or "
-            "null to train one on method.captions."
-        )
-        raise PromptMismatchError(msg)
-    return file
-
-
-def file_sha256(file: Path) -> str:
-    """Hash of a file's content."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def load_adapter(given: str, backbone: FrozenBackbone, weights_sha256: str) -> Adapter:
-    """A named adapter, in single precision.
-
-    Raises:
-        PromptMismatchError: there is none, it is damaged, or belongs to another backbone.
-    """
-    file = adapter_file(given)
     if file.suffix in _CHECKPOINTS:
         adapter = Adapter(load_checkpoint(file, backbone), {"imported_from": file.name})
     else:
@@ -76,71 +36,11 @@ def load_adapter(given: str, backbone: FrozenBackbone, weights_sha256: str) -> A
     return adapter._replace(tensors=dense(adapter.tensors))
 
 
-def train_adapter(
-    captions: Captions, training: AdamWSettings, augmentation: Augmentation, num_prompts: int, around: Surroundings
-) -> Adapter:
-    """The tower that these pairs and settings give, trained where no run has done it yet.
-
-    Raises:
-        NegPromptError: the folder cannot be written, or a picture cannot be decoded.
-    """
+def tower_recipe(training: AdamWSettings, augmentation: Augmentation, num_prompts: int, around: Surroundings) -> Recipe:
+    """How a tower is trained, starting from a copy of the backbone's."""
     backbone = around.backbone
-    made_from: dict[str, Any] = {
-        "schema": SCHEMA,
-        "seed": around.seed,
-        "backbone": {"name": backbone.name, "weights_sha256": around.weights_sha256},
-        "captions_sha256": captions.sha256(),
-        "num_prompts": num_prompts,
-        "training": training.hash_payload(),
-        "augmentation": augmentation.hash_payload(),
-        "trainer": around.trainer.hash_payload(),
-    }
-    name = run_name(PLACE, "clipn", backbone.name, around.seed, request_hash(made_from))
 
-    def begin() -> Work:
-        tower = NoText(backbone, num_prompts)
-        batches = functools.partial(
-            EpochBatchSampler,
-            batch_size=training.batch_size,
-            seed=around.seed,
-            rank=rank(),
-            world_size=world_size(),
-        )
-        per_epoch = len(batches(len(captions.pictures), batches_done=lambda: 0))
-        steps_per_epoch = -(-per_epoch // around.trainer.accumulate_grad_batches)
-        steps = training.num_steps(steps_per_epoch)
-        metadata = {
-            "run": name,
-            "method": "clipn",
-            "backbone": backbone.name,
-            "backbone_tag": backbone.tag,
-            "steps": steps,
-            **{key: made_from[key] for key in ("schema", "seed", "captions_sha256")},
-            "weights_sha256": around.weights_sha256,
-        }
-        return Work(
-            module=NoTextTraining(backbone, tower, training, steps, around.seed),
-            data=CaptionDataModule(
-                CaptionDataset(
-                    captions, backbone.image_spec, augmentation, around.seed, functools.partial(framed, backbone)
-                ),
-                captions,
-                around.seed,
-                batches,
-                around.trainer.num_workers,
-            ),
-            epochs=-(-steps // steps_per_epoch),
-            steps=steps,
-            result=lambda: bundles.adapter_bytes(tower.tensors(), metadata),
-        )
+    def make(steps: int) -> NoTextTraining:
+        return NoTextTraining(backbone, NoText(backbone, num_prompts), training, steps, around.seed)
 
-    file = made_once(around.runs_dir / name, bundles.ADAPTER_FILE, made_from, begin, around.trainer, around.command)
-    adapter = bundles.read_adapter(file)
-    bundles.check_adapter(adapter, file, backbone.name, around.weights_sha256)
-    return adapter
-
-
-def framed(backbone: FrozenBackbone, caption: str) -> list[int]:
-    """Token ids of a caption with start and end token, cut where the text tower ends."""
-    info = backbone.tokenizer_info
-    return [info.start, *backbone.tokenize(caption)[: info.context_length - 2], info.end]
+    return Recipe("clipn", SCHEMA, {"num_prompts": num_prompts}, training, augmentation, make)

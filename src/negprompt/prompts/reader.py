@@ -30,3 +30,11 @@ class Reader:
         """What scores look at, of the same features."""
         cosines = self.similarity(features, local)
         return ScoreInputs(cosines, self._logit_scale, features.float(), self._text.positive)
+
+    def candidates(self, features: Tensor) -> Tensor | None:  # noqa: ARG002 -- for methods that propose names
+        """Cosines (B, C) to names that are proposed for each picture (`ScoreInputs.candidates`), by default none.
+
+        Args:
+            features: of the images (B, D), not of unit length.
+        """
+        return None

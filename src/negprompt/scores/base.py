@@ -16,6 +16,7 @@ Fit = Callable[..., Tensor]
 NEEDS = {
     "negative": "negative prompts (method=negprompt)",
     "no_text": 'a text tower that was trained to say "no" (method=clipn)',
+    "candidates": "names that are proposed for each picture (method=zoc)",
     "local": "local image features",
     "training_features": "image features of the training pictures",
     "pixels": "the pictures themselves",

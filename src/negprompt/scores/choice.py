@@ -67,7 +67,7 @@ def choose(name: str, score: Callable[..., Tensor], settings: Mapping[str, Any],
 
 
 def _example(fit: Callable[[Tensor], Tensor] | None) -> ScoreInputs:
-    """One picture, eight classes with a negative each, two regions."""
+    """One picture, eight classes with a negative each, two regions, two candidate names."""
     classes, width = 8, 4
 
     def similarity(pixels: Tensor) -> Similarity:
@@ -80,4 +80,5 @@ def _example(fit: Callable[[Tensor], Tensor] | None) -> ScoreInputs:
         text_features=torch.ones(classes, width),
         pixels=Pixels(torch.zeros(1, 3, 1, 1), (1.0, 1.0, 1.0), similarity),
         fitted=None if fit is None else fit(torch.ones(2, width)),
+        candidates=torch.zeros(1, 2),
     )
