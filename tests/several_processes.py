@@ -23,9 +23,12 @@ from negprompt import api, ranks
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.base import PromptLearning, share_of_batch
 from negprompt.methods.caption_adapter import framed
+from negprompt.methods.caption_training import CaptionTraining
 from negprompt.methods.clipn_tower import NoTextTraining
 from negprompt.methods.locoop import LoCoOpSettings
 from negprompt.methods.one_stage import OneStageSettings
+from negprompt.methods.zoc_decoder import DecoderTraining
+from negprompt.prompts.caption_decoder import CaptionDecoder, DecoderSettings
 from negprompt.prompts.context import initial_context
 from negprompt.prompts.no_text import NoText
 from negprompt.training.schedule import AdamWSettings
@@ -116,33 +119,52 @@ def gradient(
 def clipn_gradients() -> dict[str, Tensor]:
     """Gradients of CLIPN's tower after one backward pass; processes have different numbers of pairs."""
     backbone, generator = shared_backbone(), torch.Generator().manual_seed(0)
+    batch = some_pairs(generator)
+    tower = NoText(backbone)
+    with torch.no_grad():  # where both towers are the same, rounding errors of the lengths are magnified
+        for parameter in tower.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return gradients_of(NoTextTraining(backbone, tower, AdamWSettings(), 1, 0), tower, batch)
+
+
+def some_pairs(generator: torch.Generator) -> dict[str, Tensor]:
+    """A batch of pictures with captions."""
+    backbone = shared_backbone()
     ids = [framed(backbone, f"a photo of a {CLASS_NAMES[row]}") for row in range(BATCH)]
     tokens = torch.zeros(BATCH, max(map(len, ids)), dtype=torch.long)
     for row, sequence in enumerate(ids):
         tokens[row, : len(sequence)] = torch.tensor(sequence)
-    batch = {
+    return {
         "image": torch.randn(BATCH, 3, 32, 32, generator=generator),
         "tokens": tokens,
         "end": torch.tensor([len(sequence) - 1 for sequence in ids]),
         "row": torch.arange(BATCH),
         "epoch": torch.zeros(BATCH, dtype=torch.long),
     }
+
+
+def zoc_gradients() -> dict[str, Tensor]:
+    """Gradients of ZOC's decoder after one backward pass; processes have different numbers of pairs and tokens."""
+    backbone, generator = shared_backbone(), torch.Generator().manual_seed(0)
+    batch = some_pairs(generator)
+    vocabulary = torch.unique(batch["tokens"])
+    decoder = CaptionDecoder(vocabulary, 16, 76, DecoderSettings(width=16, layers=2, heads=2))
+    return gradients_of(DecoderTraining(backbone, decoder, AdamWSettings(), 1), decoder, batch)
+
+
+def gradients_of(method: CaptionTraining, trained: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     mine = {name: value[ranks.rank() :: ranks.world_size()] for name, value in batch.items()}
-    tower = NoText(backbone)
-    with torch.no_grad():  # where both towers are the same, rounding errors of the lengths are magnified
-        for parameter in tower.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    module: nn.Module = ClipnLoss(NoTextTraining(backbone, tower, AdamWSettings(), 1, 0))
+    module: nn.Module = WeightedLoss(method)
     if ranks.world_size() > 1:
         module = DistributedDataParallel(module)
     module(mine).backward()
-    return {name: parameter.grad for name, parameter in tower.named_parameters() if parameter.grad is not None}
+    return {name: parameter.grad for name, parameter in trained.named_parameters() if parameter.grad is not None}
 
 
-class ClipnLoss(nn.Module):
-    """CLIPN's weighted loss as a module."""
+class WeightedLoss(nn.Module):
+    """The weighted loss of what is trained on captions, as a module."""
 
-    def __init__(self, method: NoTextTraining) -> None:
+    def __init__(self, method: CaptionTraining) -> None:
         super().__init__()
         self.method = method
 
@@ -160,7 +182,7 @@ def run(root: Path, runs_dir: Path, mode: str) -> Path:
 
 def work(output: Path, root: Path) -> dict[str, Any]:
     saved: dict[str, Any] = {name: gradient(**case) for name, case in CASES.items()}
-    saved["clipn"] = clipn_gradients()
+    saved["clipn"], saved["zoc"] = clipn_gradients(), zoc_gradients()
     saved["runs"] = {mode: str(run(root, output.parent / output.stem, mode)) for mode in ("none", "store")}
     if ranks.rank() == 0:
         torch.save(saved, output)

@@ -18,7 +18,7 @@ from negprompt.errors import ConfigError
 from negprompt.types import Pixels, ScoreInputs, Similarity
 
 CONF = Path(__file__).parents[2] / "conf" / "score"
-GIVEN = {"negative", "no_text", "local", "training_features", "pixels"}  # what `images` can give
+GIVEN = {"negative", "no_text", "candidates", "local", "training_features", "pixels"}  # what `images` can give
 
 
 def score_nodes() -> dict[str, dict[str, Any]]:
@@ -67,17 +67,21 @@ def images(name: str, batch: int = 9) -> ScoreInputs:
         torch.rand(batch, 3, 7, generator=generator) * 0.4 - 0.05,
     )
     pictures = Pixels(pixels, (0.3, 0.3, 0.3), similarity)
-    return ScoreInputs(cosines, 100.0, pixels[:, 0, 0], text, pictures, fitted(name))
+    candidates = torch.rand(batch, 6, generator=generator) * 0.4 - 0.05
+    candidates[torch.rand(batch, 6, generator=generator) < 0.3] = -torch.inf
+    return ScoreInputs(cosines, 100.0, pixels[:, 0, 0], text, pictures, fitted(name), candidates)
 
 
 def take(inputs: ScoreInputs, rows: Tensor) -> ScoreInputs:
     """Some of the pictures."""
     assert inputs.image_features is not None
     assert inputs.pixels is not None
+    assert inputs.candidates is not None
     return inputs._replace(
         similarity=Similarity(*(part[rows] for part in inputs.similarity if part is not None)),
         image_features=inputs.image_features[rows],
         pixels=inputs.pixels._replace(values=inputs.pixels.values[rows]),
+        candidates=inputs.candidates[rows],
     )
 
 
@@ -89,7 +93,8 @@ def rounding(name: str) -> float:
 def flat(inputs: ScoreInputs) -> list[Tensor]:
     """All tensors of the inputs."""
     assert inputs.pixels is not None
-    parts = (*inputs.similarity, inputs.image_features, inputs.text_features, inputs.pixels.values, inputs.fitted)
+    features = (inputs.image_features, inputs.text_features, inputs.candidates)
+    parts = (*inputs.similarity, *features, inputs.pixels.values, inputs.fitted)
     return [part for part in parts if part is not None]
 
 
@@ -150,7 +155,10 @@ def test_half_precision_cosines_do_not_lower_the_precision_of_the_score(name: st
     inputs = images(name)
     half = Similarity(*(part.half() for part in inputs.similarity if part is not None))
     full = Similarity(*(part.float() for part in half if part is not None))
-    of_half, of_full = (configured(name)(inputs._replace(similarity=one)) for one in (half, full))
+    assert inputs.candidates is not None
+    candidates = inputs.candidates.half()
+    of_half = configured(name)(inputs._replace(similarity=half, candidates=candidates))
+    of_full = configured(name)(inputs._replace(similarity=full, candidates=candidates.float()))
     torch.testing.assert_close(of_half, of_full, rtol=0, atol=0)
 
 
@@ -166,7 +174,9 @@ def test_an_id_image_scores_above_an_ood_image(name: str) -> None:
     pixels = Pixels(features[:, None, None].expand(-1, 3, 1, -1), (1.0, 1.0, 1.0), similarity)
     cosines = Similarity(features, negative, features[:, None])
     limit = None if load(name).fit is None else torch.tensor(0.3)
-    id_score, ood_score = configured(name)(ScoreInputs(cosines, 100.0, features, text, pixels, limit)).tolist()
+    candidates = torch.tensor([[0.20, -torch.inf], [0.26, 0.25]])
+    inputs = ScoreInputs(cosines, 100.0, features, text, pixels, limit, candidates)
+    id_score, ood_score = configured(name)(inputs).tolist()
     assert id_score > ood_score
 
 

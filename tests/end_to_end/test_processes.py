@@ -32,8 +32,9 @@ def test_gradients_are_those_of_a_single_process(found, case, processes):
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_gradients_of_a_whole_text_tower_are_those_of_a_single_process(found, processes):
-    one, several = found[1]["clipn"], found[processes]["clipn"]
+@pytest.mark.parametrize("method", ["clipn", "zoc"])
+def test_gradients_of_what_is_trained_on_captions_are_those_of_a_single_process(found, method, processes):
+    one, several = found[1][method], found[processes][method]
     assert one
     assert set(one) == set(several)
     for name, gradient in one.items():

@@ -22,6 +22,7 @@ def rows(method, *scores):
         ("negprompt", ("negprompt", "mcm", "energy"), ("negprompt",)),
         ("clipn", ("atd", "ctw", "mcm", "max_logit"), ("atd", "ctw")),
         ("clipn", ("ctw", "mcm"), ("ctw",)),
+        ("zoc", ("zoc", "mcm", "max_logit"), ("zoc",)),
         ("zero_shot", ("mcm", "max_logit", "energy"), ("mcm", "max_logit")),
         ("coop", ("mcm", "max_logit"), ("mcm",)),
     ],
@@ -35,6 +36,7 @@ def test_a_method_s_own_scores_are_kept(method, scores, kept):
     [
         (("mcm", "negprompt"), "negprompt"),
         (("mcm", "ctw", "atd"), "atd"),
+        (("mcm", "zoc"), "zoc"),
         (("energy", "mcm"), "mcm"),
         (("msp",), "msp"),
     ],

@@ -9,11 +9,12 @@ from negprompt.reports.collect import MEAN, SummaryRow
 _NEGATIVE_SCORE = "negprompt"
 _ZERO_SHOT = ("mcm", "max_logit")
 _NO_TEXT = ("atd", "ctw")
+_CANDIDATES = ("zoc",)
 _DEFAULT = ("mcm",)
 
 
 def headline(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
-    """Keep each method's own score: Eq. 3 with negative prompts, ATD and CTW with a "no" text tower, else MCM.
+    """Keep each method's own score: Eq. 3 with negative prompts, ATD and CTW with a "no" text tower, ZOC's, else MCM.
 
     With zero-shot CLIP goes max-logit as well. The best mean AUROC comes last.
 
@@ -22,7 +23,7 @@ def headline(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
     """
     own: dict[tuple[object, ...], tuple[str, ...]] = {}
     for row in rows:
-        for scores in ((_NEGATIVE_SCORE,), _NO_TEXT):
+        for scores in ((_NEGATIVE_SCORE,), _NO_TEXT, _CANDIDATES):
             if row.score in scores:
                 own[_run(row)] = scores
     kept = [row for row in rows if row.score in own.get(_run(row), _without(row.method))]
@@ -30,8 +31,10 @@ def headline(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
 
 
 def headline_score(scores: Collection[str]) -> str:
-    """The one score that a run is judged by, of those it has: Eq. 3, else ATD, else MCM, else its first."""
-    return next((name for name in (_NEGATIVE_SCORE, *_NO_TEXT, *_DEFAULT) if name in scores), next(iter(scores)))
+    """The one score that a run is judged by, of those it has: Eq. 3, else ATD, ZOC's or MCM, else its first."""
+    return next(
+        (name for name in (_NEGATIVE_SCORE, *_NO_TEXT, *_CANDIDATES, *_DEFAULT) if name in scores), next(iter(scores))
+    )
 
 
 def _without(method: str) -> tuple[str, ...]:
