@@ -30,7 +30,7 @@ ALL, TRAINED, HELD_OUT = (
     str(BUILD / f"captions-0000{part}.tar") for part in ("{00..25}", "{00..07}", "26")
 )  # the vocabulary is that of the whole training
 STEPS, BATCH = 300, 256
-CHOICES = [(128, 2, 1e-3), (128, 2, 3e-3), (256, 2, 1e-3), (128, 4, 1e-3)]  # width, layers, learning rate
+CHOICES = [(128, 2, 1e-3), (128, 2, 3e-3)]  # width, layers, learning rate
 
 
 class FromFeatures(DecoderTraining):
