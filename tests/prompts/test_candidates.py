@@ -80,6 +80,7 @@ class Scripted(CaptionDecoder):
 
 def test_each_step_proposes_its_most_likely_tokens_until_the_caption_ends():
     script = [("drum", "jar"), ("xy", "lo"), ("lo", "owl"), ("phone", "owl"), ("END", "phone"), ("kite", "owl")]
+    script.append(script[-1])  # "owl" would begin a word here
     assert Scripted(script).proposed() == {"drum", "jar", "xy", "lo", "END", "phone"}
     assert Scripted(script).proposed(steps=1) == {"drum", "jar"}
     assert Scripted(script).proposed(top_k=1, steps=2) == {"drum", "xy"}
@@ -125,6 +126,16 @@ def test_the_order_of_pictures_changes_no_proposal():
     propose, features = proposals(random_decoder()), pictures()
     order = torch.randperm(30, generator=torch.Generator().manual_seed(3))
     assert torch.equal(propose(features[order]), propose(features)[order])
+
+
+def test_logits_that_single_precision_takes_for_equal_are_told_apart():
+    decoder = random_decoder()
+    with torch.no_grad():
+        decoder.bias.fill_(1.0)
+        decoder.table.weight.mul_(1e-7)
+    one = decoder.logits(decoder(F.normalize(pictures(), dim=1), torch.zeros(30, 0, dtype=torch.long))[:, -1])
+    assert (one >= one.topk(4).values[:, -1:]).sum(dim=1).max() > 4
+    assert proposals(decoder, steps=1)(pictures()).sum(dim=1).tolist() == [4] * 30
 
 
 def test_autocast_and_the_length_of_features_change_no_proposal():
