@@ -10,7 +10,7 @@ from helpers import tiny_backbone, tiny_clip
 from torch import nn
 
 from negprompt.errors import PromptMismatchError
-from negprompt.methods.clipn_adapter import load_adapter
+from negprompt.methods.clipn_adapter import load_tower
 from negprompt.prompts.clipn_checkpoint import adapter_of, clip_weights, load_checkpoint
 from negprompt.prompts.no_text import NoText, no_text_of
 
@@ -55,7 +55,7 @@ def test_its_second_tower_is_read(tmp_path, prefix, zipped):
 
 def test_it_becomes_a_working_tower(file):
     backbone = tiny_backbone()
-    adapter = load_adapter(str(file), backbone, backbone.weights_sha256())
+    adapter = load_tower(file, backbone, backbone.weights_sha256())
     loaded = no_text_of(backbone, adapter.tensors)
     shift = loaded.text.ln_final.weight.detach() - backbone.model.ln_final.weight
     assert float(shift.min()) == pytest.approx(0.1, abs=1e-6)
@@ -101,7 +101,7 @@ def test_tensors_of_other_shapes_are_refused(tmp_path):
     torch.save(checkpoint(released(prompt_no=torch.zeros(16, 50, 32))), tmp_path / "epoch_10.pt")
     backbone = tiny_backbone()
     with pytest.raises(PromptMismatchError, match=r"no.prompts is \(16, 50, 32\)"):
-        load_adapter(str(tmp_path / "epoch_10.pt"), backbone, backbone.weights_sha256())
+        load_tower(tmp_path / "epoch_10.pt", backbone, backbone.weights_sha256())
 
 
 class _Runs:

@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from negprompt.backbones.embedded import EmbeddedSettings
 from negprompt.errors import BackboneError, PromptMismatchError
-from negprompt.methods.clipn_adapter import framed
+from negprompt.methods.caption_adapter import framed
 from negprompt.prompts.encoder import PromptEncoder
 from negprompt.prompts.no_text import NoText, compact, dense, drawn_prompts, encode_captions, no_text_of
 from negprompt.prompts.template import PromptLayout
