@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from hydra.core.global_hydra import GlobalHydra
 from pydantic import AfterValidator, Field
 from rich.console import Console
 
@@ -240,7 +239,6 @@ def _train_words(arguments: Arguments, config: Mapping[str, Any]) -> tuple[str, 
 
 
 def _composed(words: Sequence[str]) -> tuple[dict[str, Any], Request]:
-    GlobalHydra.instance().clear()  # of the search's own settings, which are composed by now
     (composed,) = compositions("train", parse(words))
     config = plain(composed)
     return config, build_request(config)

@@ -117,6 +117,25 @@ def read_adapter(file: Path) -> Adapter:
         raise PromptMismatchError(msg) from error
 
 
+def check_shapes(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str, prefix: str = "") -> None:
+    """Make sure that an adapter's tensors are those of the module that it is for.
+
+    Args:
+        given: tensors of the adapter.
+        wanted: those of the module.
+        where: end of the message: where they are looked for, and what to do.
+        prefix: of their names in the adapter.
+
+    Raises:
+        PromptMismatchError: tensors are missing, unknown, or have other shapes.
+    """
+    for name in sorted({*wanted, *given}):
+        found, expected = (tuple(one[name].shape) if name in one else None for one in (given, wanted))
+        if found != expected:
+            msg = f"{prefix}{name} is {found or 'missing'} in the adapter, and {expected or 'not there'} {where}"
+            raise PromptMismatchError(msg)
+
+
 def check_adapter(adapter: Adapter, file: Path, backbone: str, weights_sha256: str) -> None:
     """Make sure that an adapter meets the backbone it was learned on.
 

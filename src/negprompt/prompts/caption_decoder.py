@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from negprompt.errors import ConfigError, PromptMismatchError
+from negprompt.prompts.bundle import check_shapes
 from negprompt.settings import Settings
 
 PREFIX = "decoder."
@@ -131,14 +132,8 @@ def decoder_of(adapter: Mapping[str, Tensor], image_width: int, end: int) -> Cap
     except (ConfigError, IndexError, ValueError) as error:
         msg = f"The sizes of the caption decoder do not fit together ({error}): train it again."
         raise PromptMismatchError(msg) from error
-    for name in sorted({*wanted, *given}):
-        found, expected = (tuple(one[name].shape) if name in one else None for one in (given, wanted))
-        if found != expected:
-            msg = (
-                f"{PREFIX}{name} is {found or 'missing'} in the adapter, and {expected or 'not there'} in a decoder "
-                f"for image features of width {image_width}: use one that was trained on this backbone."
-            )
-            raise PromptMismatchError(msg)
+    where = f"in a decoder for image features of width {image_width}: use one that was trained on this backbone."
+    check_shapes(given, wanted, where, PREFIX)
     decoder.load_state_dict(given)
     return decoder
 

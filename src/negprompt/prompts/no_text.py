@@ -14,6 +14,7 @@ from negprompt.backbones.reworded import Reworded
 from negprompt.backbones.text import TextTower
 from negprompt.backbones.text_copy import encode_hidden
 from negprompt.errors import PromptMismatchError
+from negprompt.prompts.bundle import check_shapes
 
 NUM_PROMPTS = 16
 PREFIX = "no."
@@ -101,15 +102,11 @@ def no_text_of(backbone: FrozenBackbone, adapter: Mapping[str, Tensor]) -> NoTex
         msg = f'This run has no "no" text tower ({_PROMPTS} is missing in its adapter): use one of method=clipn.'
         raise PromptMismatchError(msg)
     tower = NoText(backbone, len(given[_PROMPTS]))
-    wanted = tower.tensors()
-    for name in sorted({*wanted, *given}):
-        found, expected = (tuple(one[name].shape) if name in one else None for one in (given, wanted))
-        if found != expected:
-            msg = (
-                f"{name} is {found or 'missing'} in the adapter, and {expected or 'not there'} in the text tower of "
-                f"{backbone.name}: use an adapter that was trained on backbone={backbone.name}."
-            )
-            raise PromptMismatchError(msg)
+    check_shapes(
+        given,
+        tower.tensors(),
+        f"in the text tower of {backbone.name}: use an adapter that was trained on backbone={backbone.name}.",
+    )
     state = {f"text.{name.removeprefix(PREFIX)}": tensor for name, tensor in given.items() if name != _PROMPTS}
     tower.load_state_dict({**state, "prompts": given[_PROMPTS]})
     return tower.to(next(backbone.parameters()).device)
