@@ -12,8 +12,8 @@ Better = Literal["higher", "lower", ""]
 class Cell(NamedTuple):
     """One number or word of a table.
 
-    `text`: as printed, with its spread. `value`: what it is sorted by, None for words and empty cells. `mark`: its place
-    in its column. `runs`: keys into `Report.runs`, the runs behind it. `note`: a footnote, printed below the table.
+    `text`: as printed, with its spread. `value`: what it is sorted by, None for words and empty cells. `mark`: its
+    place in its column. `runs`: keys into `Report.runs`, the runs behind it. `note`: a footnote, printed below the table.
     """
 
     text: str
