@@ -163,6 +163,13 @@ def test_runs_of_one_seed_that_differ_in_a_setting_make_rows_named_by_it(tmp_pat
     assert found[1].by_seed[2] == pytest.approx({"auroc": 0.82, "fpr95": 0.38})
 
 
+def test_runs_that_differ_in_their_other_scores_only_are_one() -> None:
+    more = metrics(1)
+    more["scores"]["energy"] = metrics(1, 0.9)["scores"]["mcm"]
+    rows = summary([metrics(1), more, metrics(2)])
+    assert [(row.score, row.seeds) for row in rows] == [("mcm", (1, 2)), ("energy", (1,))]
+
+
 def test_two_runs_of_one_seed_without_a_readable_config_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"config\.yaml cannot be read .* what they differ in is not known"):
         summary([metrics(1) | {"run": str(tmp_path / name)} for name in ("first", "second")])

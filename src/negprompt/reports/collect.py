@@ -120,7 +120,7 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> list[SummaryRow]:
     return [
         _summary_row(key[: len(GROUP_KEYS)], key[-2], variant, parts)
         for key, members in groups.items()
-        for variant, parts in variants(members, _shifted_sets)
+        for variant, parts in variants(members, key[-2], _shifted_sets)
     ]
 
 

@@ -10,16 +10,18 @@ import yaml
 
 from negprompt.errors import RunError
 
-_GROUPS = ("method", "data", "backbone", "trainer", "score", "stage_score")
+_GROUPS = ("method", "data", "backbone", "trainer")
 _Run = Mapping[str, Any]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML has it
 
 
-def variants(members: Sequence[_Run], shifted: Callable[[_Run], object]) -> list[tuple[str, list[_Run]]]:
+def variants(members: Sequence[_Run], score: str, shifted: Callable[[_Run], object]) -> list[tuple[str, list[_Run]]]:
     """Part runs into rows that hold every seed once.
 
     Args:
         members: runs that are alike in all that a table's columns show.
+        score: that the rows are about. Runs that differ in their other scores only, and have the same values of this
+            one, are the same.
         shifted: covariate-shifted ID sets of a run; two runs that differ in these only are the same run otherwise.
 
     Returns:
@@ -29,10 +31,10 @@ def variants(members: Sequence[_Run], shifted: Callable[[_Run], object]) -> list
     Raises:
         RunError: two runs of one seed have the same settings, or their config.yaml cannot be read.
     """
-    whole = _one_a_seed(members, shifted)
+    whole = _one_a_seed(members, score, shifted)
     if whole is not None:
         return [("", whole)]
-    configs = [dict(_flat(_config(run), "")) for run in members]
+    configs = [dict(_flat(_config(run, score), "")) for run in members]
     keys = [key for key in dict.fromkeys(key for config in configs for key in config) if _differs(key, configs)]
     rows: dict[str, list[_Run]] = {}
     for run, config in zip(members, configs, strict=True):
@@ -40,25 +42,32 @@ def variants(members: Sequence[_Run], shifted: Callable[[_Run], object]) -> list
         rows.setdefault(text, []).append(run)
     parted = []
     for text, runs in rows.items():
-        once = _one_a_seed(runs, shifted)
+        once = _one_a_seed(runs, score, shifted)
         if once is None:
             raise RunError(_twice(runs))
         parted.append((text, once))
     return parted
 
 
-def _one_a_seed(runs: Sequence[_Run], shifted: Callable[[_Run], object]) -> list[_Run] | None:
+def _one_a_seed(runs: Sequence[_Run], score: str, shifted: Callable[[_Run], object]) -> list[_Run] | None:
     """The runs, each seed once; None where one seed has two that are not the same."""
     by_seed: dict[int, _Run] = {}
     for run in runs:
         other = by_seed.setdefault(run["seed"], run)
         # With and without shifted sets, the rest of a run is the same: one of the two is enough.
-        if other is not run and shifted(other) == shifted(run):
+        if other is not run and shifted(other) == shifted(run) and not _same_result(other, run, score):
             return None
     return list(by_seed.values())
 
 
-def _config(run: _Run) -> dict[str, Any]:
+def _same_result(one: _Run, other: _Run, score: str) -> bool:
+    """Whether two runs that ask for different scores measured the same of one; equal runs in two places are not it."""
+    if one["scores"].keys() == other["scores"].keys():
+        return False
+    return bool(one["scores"][score] == other["scores"][score] and one["id_accuracy"] == other["id_accuracy"])
+
+
+def _config(run: _Run, score: str) -> dict[str, Any]:
     file = Path(run.get("run", "")) / "config.yaml"
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _LOADER)
@@ -68,7 +77,8 @@ def _config(run: _Run) -> dict[str, Any]:
             f"({error}), so what they differ in is not known. Move one to another folder."
         )
         raise RunError(message) from error
-    return {group: content[group] for group in _GROUPS if group in content}
+    own = (content.get("score") or {}).get(score)
+    return {group: content[group] for group in _GROUPS if group in content} | {"score": {score: own}}
 
 
 def _flat(value: object, name: str) -> Iterator[tuple[str, str]]:
