@@ -22,7 +22,7 @@ from negprompt.evaluation.results import by_side, run_metrics, scores_npz
 from negprompt.features.workbench import Workbench
 from negprompt.methods.base import PromptLearning, Surroundings
 from negprompt.prompts import bundle as bundles
-from negprompt.reports.figures import score_histograms
+from negprompt.reports.figures.histograms import score_histograms
 from negprompt.request import SCHEMA, Finder, Request
 from negprompt.runs.finished import Expected, begin_anew, reusable, was_begun_anew
 from negprompt.runs.folder import RunFolder

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from negprompt.cli.build import settings
 from negprompt.reports.collect import collect, summary
-from negprompt.reports.figures import comparison_bars
+from negprompt.reports.figures.bars import comparison_bars
 from negprompt.reports.headline import headline
 from negprompt.reports.tables import summary_tables, to_csv, to_markdown
 from negprompt.runs.folder import RunFolder
