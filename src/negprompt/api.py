@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
+import torch
 import yaml
 from torch import Tensor
 
@@ -146,7 +147,8 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
                 metrics = _evaluate(request, bench, Prompts(bundle, adapter), folder)
             if tracker is not None:
                 tracker.finished(metrics)
-        folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device)))
+        on_gpu = torch.cuda.max_memory_allocated() if module.device.type == "cuda" else None
+        folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device), on_gpu))
         folder.mark_done()
     except Exception as error:  # who stops a run by a signal leaves one that is unfinished, not one that failed
         with suppress(NegPromptError):  # a full disk must not hide what went wrong first
