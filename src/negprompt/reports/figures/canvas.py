@@ -109,6 +109,11 @@ def plot(figure: Figure, *, key: str, title: str, caption: str, description: str
     return Plot(key, title, caption, description, svg, _bytes(figure, "png", {"Software": None}))
 
 
+def plain(text: str) -> str:
+    """A name for a legend, whose texts matplotlib would read as formulas."""
+    return text.replace("$", r"\$")
+
+
 def listed(words: Sequence[str]) -> str:
     """Words as in a sentence.
 
