@@ -11,7 +11,7 @@ from rich.console import Console
 from negprompt.cli.build import settings
 from negprompt.reports.assemble import compared, report_of
 from negprompt.reports.collect import check_comparable, summary
-from negprompt.reports.figures import comparison_bars
+from negprompt.reports.figures.bars import comparison_bars
 from negprompt.reports.find import find_runs
 from negprompt.reports.headline import headline
 from negprompt.reports.tables import summary_tables, to_csv
