@@ -69,7 +69,10 @@ def main_table() -> Table:
     rows[4] = rows[4]._replace(cells=(*rows[4].cells[:7], Cell("—", note="No run."), *rows[4].cells[8:]))
     single = tuple(cell._replace(runs=cell.runs[:1]) for cell in rows[0].cells)
     rows[0] = rows[0]._replace(cells=single)
-    caption = "Conventional OOD detection on four sets, percent, mean ± standard deviation over three seeds. FPR95: share of OOD pictures at or above the threshold that keeps 95 % of ID."
+    caption = (
+        "Conventional OOD detection on four sets, percent, mean ± standard deviation over three seeds. "
+        "FPR95: share of OOD pictures at or above the threshold that keeps 95 % of ID."
+    )
     return Table("table2_conventional", "OOD detection", caption, tuple(columns), tuple(marked(rows)))
 
 
@@ -121,16 +124,38 @@ def plot(key: str, title: str, filler: int = 0) -> Plot:
         f"<!-- {'x' * filler} --></svg>"
     )
     caption = f"{title}: made-up points. The shaded band is the standard deviation over seeds."
-    return Plot(key, title, caption, f"A curve that rises fast at first and levels off ({title}).", svg.encode(), png(key))
+    return Plot(
+        key, title, caption, f"A curve that rises fast at first and levels off ({title}).", svg.encode(), png(key)
+    )
 
 
 def mistakes(method: str, number: int = 6) -> Mistakes:
     pictures = [
-        Mistake("id", "icons", f"{label}/{rank}.png", label, 0.30 + 0.03 * rank, rank, "candle", "anchor", png(label + method))
+        Mistake(
+            "id",
+            "icons",
+            f"{label}/{rank}.png",
+            label,
+            0.30 + 0.03 * rank,
+            rank,
+            "candle",
+            "anchor",
+            png(label + method),
+        )
         for rank, label in enumerate(PICTURES_OF[:number], start=1)
     ]
     pictures += [
-        Mistake("ood", data_set, f"{data_set}/{rank}.png", "", 0.62 - 0.05 * rank, rank, "acorn", "", png(f"{data_set}{rank}"))
+        Mistake(
+            "ood",
+            data_set,
+            f"{data_set}/{rank}.png",
+            "",
+            0.62 - 0.05 * rank,
+            rank,
+            "acorn",
+            "",
+            png(f"{data_set}{rank}"),
+        )
         for data_set in ("near", "logos")
         for rank in range(1, number + 1)
     ]
@@ -152,23 +177,33 @@ def report() -> Report:
     return Report(
         "Out-of-distribution detection on icons",
         (
-            "Six methods, three seeds each, on the embedded benchmark icons (20 classes, 8 shots) with the backbone tiny_rn.",
+            "Six methods, three seeds each, on the benchmark icons (20 classes, 8 shots) with the backbone tiny_rn.",
             "NegPrompt has the best mean AUROC of the six. All numbers on this page are made up.",
         ),
         "table2_conventional",
         (shots_table(), main_table()),
-        (plot("shots", "AUROC against shots"), plot("roc", "ROC with the FPR95 point"), plot("tsne", "Prompts and pictures")),
+        (
+            plot("shots", "AUROC against shots"),
+            plot("roc", "ROC with the FPR95 point"),
+            plot("tsne", "Prompts and pictures"),
+        ),
         (mistakes("NegPrompt"), mistakes("CoOp")),
         words("NegPrompt"),
         runs(),
-        (("runs/icons/coop/tiny_rn/seed4-00000000", "no DONE: the run has not finished"), ("runs/notes", "no metrics.json")),
+        (
+            ("runs/icons/coop/tiny_rn/seed4-00000000", "no DONE: the run has not finished"),
+            ("runs/notes", "no metrics.json"),
+        ),
     )
 
 
 def large() -> Report:
     """Build 60 rows of 30 columns, 20 figures of 100 kB and 60 pictures of 10 kB."""
     draw = random.Random(0)
-    columns = (Column("Method"), *(Column(name, f"set {i}", "higher") for i in range(15) for name in ("AUROC", "AUPR")))[:30]
+    columns = (
+        Column("Method"),
+        *(Column(name, f"set {i}", "higher") for i in range(15) for name in ("AUROC", "AUPR")),
+    )[:30]
     rows = []
     for number in range(60):
         keys = (run_key("CoOp", 1 + number % 3), run_key("NegPrompt", 1 + number % 3))

@@ -21,6 +21,7 @@ from negprompt.reports.page import pictures, tables
 from negprompt.reports.page.links import Links
 
 _PACKAGE, _RESOURCES = "negprompt.reports.page", "resources"
+_STRICT = '"use strict";'
 
 
 def render(report: Report) -> str:
@@ -46,22 +47,27 @@ def render(report: Report) -> str:
         message = f"The report's main table {report.main!r} is none of its tables: {', '.join(links.tables) or 'none'}."
         raise ValueError(message)
     main = links.tables[report.main].id if report.main else ""
-    style, script = _resource("page.css"), _resource("page.js")
-    return _environment().get_template("page.html").render(
-        report=report,
-        links=links,
-        main=[view for view in views if view.id == main],
-        tables=[view for view in views if view.id != main],
-        plots=[(links.id("figure", plot.key), plot) for plot in report.plots],
-        mistakes=[pictures.view(mistakes, links) for mistakes in report.mistakes],
-        words=[
-            (links.id("words", run), links.run(run), list(words))
-            for run, words in itertools.groupby(report.words, key=lambda one: one.run)
-        ],
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
-        version=__version__,
+    style = _resource("page.css")
+    script = f"(() => {{\n{_STRICT}\n{_resource('tables.js')}{_resource('page.js')}}})();"
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            links=links,
+            main=[view for view in views if view.id == main],
+            tables=[view for view in views if view.id != main],
+            plots=[(links.id("figure", plot.key), plot) for plot in report.plots],
+            mistakes=[pictures.view(mistakes, links) for mistakes in report.mistakes],
+            words=[
+                (links.id("words", run), links.run(run), list(words))
+                for run, words in itertools.groupby(report.words, key=lambda one: one.run)
+            ],
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(style, script),
+            version=__version__,
+        )
     )
 
 
