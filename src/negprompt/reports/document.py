@@ -13,7 +13,7 @@ class Cell(NamedTuple):
     """One number or word of a table.
 
     `text`: as printed, with its spread. `value`: what it is sorted by, None for words and empty cells. `mark`: its
-    place in its column. `runs`: keys into `Report.runs`, the runs behind it. `note`: a footnote, printed below the table.
+    place in its column. `runs`: keys into `Report.runs`, the runs behind it. `note`: a footnote below the table.
     """
 
     text: str
