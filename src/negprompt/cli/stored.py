@@ -27,3 +27,20 @@ def stored_config(run: Path) -> dict[str, Any]:
     if base["method"].get("prompt_templates") is not None:  # perhaps a file; the bundle has its lines
         base["method"] = {**base["method"], "prompt_templates": None}
     return base
+
+
+def moved_along(config: dict[str, Any], run: Path) -> dict[str, Any]:
+    """The same configuration with the paths that lay below its runs_dir where the run lies now.
+
+    Args:
+        config: of a run.
+        run: its folder, `<runs_dir>/<benchmark>/<method>/<backbone>/<name>`.
+    """
+    here, before = run.resolve().parents[3], config["paths"]["runs_dir"]
+    paths = {
+        name: str(here / Path(value).relative_to(before))
+        if isinstance(value, str) and Path(value).is_relative_to(before)
+        else value
+        for name, value in config["paths"].items()
+    }
+    return config | {"paths": paths}

@@ -14,6 +14,7 @@ from negprompt.reports.document import Report, RunNote, Table
 from negprompt.reports.find import Found
 from negprompt.reports.further import ablation_table, cost_table, difference_table
 from negprompt.reports.headline import headline, headline_score
+from negprompt.reports.illustrate import Illustrations
 from negprompt.reports.selection import is_hard_split, main_setting
 from negprompt.reports.standard import Choice, accuracy_table, hard_table, ood_table, splits_into
 from negprompt.reports.systems import in_order, is_known, place_of
@@ -70,23 +71,30 @@ def _same_sets(rows: Iterable[SummaryRow]) -> list[list[SummaryRow]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def report_of(title: str, found: Found, rows: Sequence[SummaryRow], *, with_paper: bool) -> Report:
-    """A report without its figures.
+def report_of(
+    title: str, found: Found, rows: Sequence[SummaryRow], choice: Choice, beside: Illustrations | None = None
+) -> Report:
+    """All of a report.
 
     Args:
         title: of the page.
         found: runs, and what was skipped.
         rows: those that tables show.
-        with_paper: whether the paper's numbers stand beside ours.
+        choice: what the tables share.
+        beside: figures, mistakes and words.
     """
-    tables = tables_of(rows, choice_of(rows, with_paper=with_paper))
+    tables = tables_of(rows, choice)
+    shown = beside or Illustrations((), (), (), ())
     return Report(
         title,
         tuple(_sentences(found, rows)),
         tables[0].key if tables else "",
         tuple(tables),
+        plots=shown.plots,
+        mistakes=shown.mistakes,
+        words=shown.words,
         runs=tuple(run_note(run) for run in found.rows),
-        skipped=found.skipped,
+        skipped=(*found.skipped, *shown.skipped),
     )
 
 

@@ -152,7 +152,7 @@ class _Drawn:
 
     def _similarity(self, row: SummaryRow) -> list[Plot]:
         opened = [self._open(Path(run)).nearest for run in row.runs[:MAX_SEEDS]]
-        return [similarity_plot(opened, key=_key("fig3", row), title=_title(row))]
+        return [similarity_plot(opened, key=_key("fig3", row), title=f"Nearest prompts of {_title(row)}")]
 
     def _inside(self, benchmark: str, row: SummaryRow) -> Iterator[Plot]:
         """Mistakes and words of a row's first run, and a map where it has negatives."""
@@ -167,24 +167,24 @@ class _Drawn:
             run, opened.bundle, opened.starts(), opened.train_text, vocabulary_of(opened.bench.backbone)
         )
         if opened.text.negative is not None:
-            title = f"{_title(row)}, seed {row.seeds[0]}"
+            title = f"Pictures and prompts of {_title(row, seed=True)}"
             yield tsne_plot(opened.text, opened.images, self._looks.sample, key=f"fig4_{benchmark}", title=title)
 
 
 def _of_scores(row: SummaryRow) -> list[Plot]:
     scored = read_scores(Path(row.runs[0]), row.score)
-    title = f"{_title(row)}, seed {row.seeds[0]}"
+    title = _title(row, seed=True)
     ood = {name: np.asarray(scores) for name, scores in scored.ood.items()}
     return [
-        histogram_plot(scored.id, ood, row.score, key=_key("histograms", row), title=title),
-        roc_plot(scored.id, ood, row.score, key=_key("roc", row), title=title),
+        histogram_plot(scored.id, ood, row.score, key=_key("histograms", row), title=f"Scores of {title}"),
+        roc_plot(scored.id, ood, row.score, key=_key("roc", row), title=f"ROC of {title}"),
     ]
 
 
 def _of_training(row: SummaryRow) -> list[Plot]:
     curve = Path(row.runs[0]) / "metrics.csv"
     rows = from_csv(curve.read_text(encoding="utf-8")) if curve.is_file() else []
-    title = f"{_title(row)}, seed {row.seeds[0]}"
+    title = f"Training of {_title(row, seed=True)}"
     return [training_plot(rows, key=_key("training", row), title=title)] if rows else []
 
 
@@ -193,8 +193,8 @@ def _own_scores(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
     return [row for row in rows if place_of(row).group != "hand-written prompts"]
 
 
-def _title(row: SummaryRow) -> str:
-    return f"{place_of(row).name} on {row.benchmark}"
+def _title(row: SummaryRow, *, seed: bool = False) -> str:
+    return f"{place_of(row).name} on {row.benchmark}" + (f", seed {row.seeds[0]}" if seed else "")
 
 
 def _key(kind: str, row: SummaryRow) -> str:
