@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -145,17 +145,25 @@ class _Drawn:
         for row in (*plain[:1], best):
             self.add(row.runs[0], lambda row=row: _of_scores(row))  # type: ignore[misc]
         self.add(best.runs[0], lambda: _of_training(best))
-        for row in rows:
-            if row.num_negatives and row.score == "negprompt":
-                self.add(row.runs[0], lambda row=row: self._similarity(row))  # type: ignore[misc]
-        self.add(best.runs[0], lambda: self._inside(benchmark, best))
+        negative = [row for row in rows if row.num_negatives and row.score == "negprompt"]
+        for row in negative:
+            self.add(row.runs[0], lambda row=row: self._similarity(row))  # type: ignore[misc]
+        if negative:
+            mapped = max(negative, key=lambda row: row.auroc[MEAN].mean)
+            self.add(mapped.runs[0], lambda: self._map(benchmark, mapped))
+        self.add(best.runs[0], lambda: self._inside(best))
 
     def _similarity(self, row: SummaryRow) -> list[Plot]:
         opened = [self._open(Path(run)).nearest for run in row.runs[:MAX_SEEDS]]
         return [similarity_plot(opened, key=_key("fig3", row), title=f"Nearest prompts of {_title(row)}")]
 
-    def _inside(self, benchmark: str, row: SummaryRow) -> Iterator[Plot]:
-        """Mistakes and words of a row's first run, and a map where it has negatives."""
+    def _map(self, benchmark: str, row: SummaryRow) -> list[Plot]:
+        opened = self._open(Path(row.runs[0]))
+        title = f"Pictures and prompts of {_title(row, seed=True)}"
+        return [tsne_plot(opened.text, opened.images, self._looks.sample, key=f"fig4_{benchmark}", title=title)]
+
+    def _inside(self, row: SummaryRow) -> Sequence[Plot]:
+        """Mistakes and words of a row's first run."""
         run = row.runs[0]
         opened = self._open(Path(run))
         if self._looks.mistakes:
@@ -166,9 +174,7 @@ class _Drawn:
         self.words += learned_words(
             run, opened.bundle, opened.starts(), opened.train_text, vocabulary_of(opened.bench.backbone)
         )
-        if opened.text.negative is not None:
-            title = f"Pictures and prompts of {_title(row, seed=True)}"
-            yield tsne_plot(opened.text, opened.images, self._looks.sample, key=f"fig4_{benchmark}", title=title)
+        return ()
 
 
 def _of_scores(row: SummaryRow) -> list[Plot]:
