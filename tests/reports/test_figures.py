@@ -12,8 +12,8 @@ from PIL import Image
 
 from negprompt.errors import DataError, RunError
 from negprompt.metrics.functional import auroc, fpr95_id_positive, id_threshold
-from negprompt.reports.figures import bars, histograms
 from negprompt.reports.collect import Statistic, SummaryRow
+from negprompt.reports.figures import bars, histograms
 
 GENERATOR = np.random.default_rng(0)
 ID = 28 + GENERATOR.normal(2, 1, 300)
