@@ -67,7 +67,7 @@ def over_seeds(values: npt.NDArray[np.float64]) -> Interval:
 
     Example:
         >>> round(over_seeds(np.array([1.0, 2.0, 3.0])).high, 4)  # 2 + 4.3027 / sqrt(3)
-        4.4842
+        4.4841
     """
     if len(values) < 2:
         msg = f"An interval over seeds needs two of them, and there is {len(values)}: take one over pictures."

@@ -47,12 +47,13 @@ def setting_plots(rows: Sequence[SummaryRow], setting: Setting, *, key: str) -> 
     benchmarks: dict[tuple[str, tuple[str, ...]], list[SummaryRow]] = {}
     for row in rows:
         benchmarks.setdefault((row.benchmark, row.ood_sets), []).append(row)
-    plots = []
+    plots, done = [], []
     for (benchmark, ood_sets), own in benchmarks.items():
         if lines := _lines(own, setting):
             name = f"{key}_{setting}_{benchmark}".replace(" ", "_")
-            taken = [one.key for one in plots]
-            plots.append(_plot(lines, _levels(own, lines, setting), setting, ood_sets, name + "_" * taken.count(name)))
+            name += f"_{done.count(benchmark) + 1}" if benchmark in done else ""
+            done.append(benchmark)
+            plots.append(_plot(lines, _levels(own, lines, setting), setting, ood_sets, name))
     return plots
 
 

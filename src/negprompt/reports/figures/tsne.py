@@ -122,6 +122,7 @@ def tsne_plot(text: TextFeatures, images: Mapping[str, Tensor], sample: Sample, 
             text_of = kind
         else:
             color, marker = (BLUE, "o") if kind == "id" else next(others)
+            look["zorder"] = 2.5 if kind == "id" else 2  # there are more OOD pictures, which would cover them
         panel.scatter(of_kind[:, 0], of_kind[:, 1], c=color, marker=marker, label=plain(text_of), **look)
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_color("#bbbbbb")
@@ -136,8 +137,8 @@ def tsne_plot(text: TextFeatures, images: Mapping[str, Tensor], sample: Sample, 
         title=title,
         caption=(
             f"t-SNE (cosine metric, perplexity {sample.perplexity:g}, seed {sample.seed}) of unit features. Only "
-            "neighbourhoods mean something on such a map: neither distances between groups nor the axes do. In CLIP's "
-            "space texts lie apart from pictures, so prompts form groups of their own."
+            "neighbourhoods mean something on such a map: neither distances between groups nor the axes do. A CLIP "
+            "that keeps texts and pictures apart has its prompts in groups of their own."
         ),
         description=f"A map of {len(kinds)} points: {said}. {_neighbours(shown)}",
     )
