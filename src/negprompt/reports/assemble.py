@@ -84,12 +84,12 @@ def report_of(
         beside: figures, mistakes and words.
     """
     tables = tables_of(rows, choice)
-    shown = beside or Illustrations((), (), (), ())
+    shown = beside or Illustrations()
     return Report(
         title,
         tuple(_sentences(found, rows)),
         tables[0].key if tables else "",
-        tuple(tables),
+        (*tables, *shown.tables),
         plots=shown.plots,
         mistakes=shown.mistakes,
         words=shown.words,

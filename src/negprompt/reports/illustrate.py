@@ -13,12 +13,12 @@ from torch import Tensor
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.errors import NegPromptError
 from negprompt.reports.collect import MEAN, SummaryRow
-from negprompt.reports.document import Mistakes, Plot, Words
+from negprompt.reports.document import Cell, Column, Mistakes, Plot, Row, Table, Words
 from negprompt.reports.figures.cost import cost_plots, costs
 from negprompt.reports.figures.histograms import histogram_plot
 from negprompt.reports.figures.roc import roc_plot
 from negprompt.reports.figures.setting import SETTINGS, setting_plots
-from negprompt.reports.figures.similarity import similarity_plot
+from negprompt.reports.figures.similarity import Intervals, label, similarities, similarity_plot
 from negprompt.reports.figures.training import training_plot
 from negprompt.reports.figures.tsne import Sample, tsne_plot
 from negprompt.reports.mistakes import hardest_mistakes
@@ -85,10 +85,11 @@ class Looks(NamedTuple):
 class Illustrations(NamedTuple):
     """What goes beside the tables; `skipped`: what could not be shown, and why."""
 
-    plots: tuple[Plot, ...]
-    mistakes: tuple[Mistakes, ...]
-    words: tuple[Words, ...]
-    skipped: tuple[tuple[str, str], ...]
+    plots: tuple[Plot, ...] = ()
+    tables: tuple[Table, ...] = ()
+    mistakes: tuple[Mistakes, ...] = ()
+    words: tuple[Words, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def illustrations(
@@ -115,7 +116,9 @@ def illustrations(
     for name in SETTINGS:
         drawn.add("all runs", lambda name=name: setting_plots(_own_scores(kept), name, key="auroc"))  # type: ignore[misc]
     drawn.add("all runs", lambda: cost_plots(costs(runs, "seconds"), "seconds", key="cost"))
-    return Illustrations(tuple(drawn.plots), tuple(drawn.mistakes), tuple(drawn.words), tuple(drawn.skipped))
+    return Illustrations(
+        tuple(drawn.plots), tuple(drawn.tables), tuple(drawn.mistakes), tuple(drawn.words), tuple(drawn.skipped)
+    )
 
 
 class _Drawn:
@@ -123,6 +126,7 @@ class _Drawn:
 
     def __init__(self, open_run: Open, looks: Looks) -> None:
         self.plots: list[Plot] = []
+        self.tables: list[Table] = []
         self.mistakes: list[Mistakes] = []
         self.words: list[Words] = []
         self.skipped: list[tuple[str, str]] = []
@@ -146,15 +150,19 @@ class _Drawn:
             self.add(row.runs[0], lambda row=row: _of_scores(row))  # type: ignore[misc]
         self.add(best.runs[0], lambda: _of_training(best))
         negative = [row for row in rows if row.num_negatives and row.score == "negprompt"]
+        cosines: list[tuple[SummaryRow, Intervals]] = []
         for row in negative:
-            self.add(row.runs[0], lambda row=row: self._similarity(row))  # type: ignore[misc]
+            self.add(row.runs[0], lambda row=row: self._similarity(row, cosines))  # type: ignore[misc]
+        if cosines:
+            self.tables.append(_cosine_table(benchmark, cosines))
         if negative:
             mapped = max(negative, key=lambda row: row.auroc[MEAN].mean)
             self.add(mapped.runs[0], lambda: self._map(benchmark, mapped))
         self.add(best.runs[0], lambda: self._inside(best))
 
-    def _similarity(self, row: SummaryRow) -> list[Plot]:
+    def _similarity(self, row: SummaryRow, cosines: list[tuple[SummaryRow, Intervals]]) -> list[Plot]:
         opened = [self._open(Path(run)).nearest for run in row.runs[:MAX_SEEDS]]
+        cosines.append((row, similarities(opened)))
         return [similarity_plot(opened, key=_key("fig3", row), title=f"Nearest prompts of {_title(row)}")]
 
     def _map(self, benchmark: str, row: SummaryRow) -> list[Plot]:
@@ -175,6 +183,27 @@ class _Drawn:
             run, opened.bundle, opened.starts(), opened.train_text, vocabulary_of(opened.bench.backbone)
         )
         return ()
+
+
+def _cosine_table(benchmark: str, cosines: Sequence[tuple[SummaryRow, Intervals]]) -> Table:
+    """The numbers of Fig. 3."""
+    rows = []
+    for row, kinds in cosines:
+        for name in kinds["positive"]:
+            cells = [Cell(place_of(row).name), Cell(label(name))]
+            for kind in ("positive", "negative"):
+                mean, low, high = kinds[kind][name]
+                cells += [Cell(f"{mean:.3f}", mean, runs=row.runs), Cell(f"{low:.3f} to {high:.3f}")]
+            rows.append(Row(tuple(cells), place_of(row).name))
+    columns = (
+        *(Column("system"), Column("pictures")),
+        *(Column(name, f"nearest {kind} prompt") for kind in ("positive", "negative") for name in ("cosine", "95 %")),
+    )
+    caption = (
+        "Mean over pictures of the cosine to the nearest prompt of either kind (Fig. 3 of the paper), with its 95 % "
+        "interval: over seeds, or over pictures where there is one seed."
+    )
+    return Table(f"fig3_{benchmark}", f"Nearest prompts on {benchmark}", caption, columns, tuple(rows), 2)
 
 
 def _of_scores(row: SummaryRow) -> list[Plot]:
