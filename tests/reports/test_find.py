@@ -102,6 +102,13 @@ def test_a_pattern_chooses_folders(tmp_path: Path) -> None:
     assert len(rows_in(f"{tmp_path}/**/seed1-*")) == 3
 
 
+def test_several_places_are_put_together_and_a_run_counts_once(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        write(tmp_path / f"part{seed}" / "run", metrics(seed))
+    found = find_runs([f"{tmp_path}/part3", f"{tmp_path}/part[13]"])
+    assert [row["seed"] for row in found.rows] == [3, 1]
+
+
 def test_a_sweep_is_its_members_wherever_they_lie(tmp_path: Path) -> None:
     folders = [write(tmp_path / "runs" / name, metrics(seed)) for seed, name in enumerate(("a", "b", "c"), start=1)]
     sweep = tmp_path / "runs" / "_sweeps" / "1a2b"

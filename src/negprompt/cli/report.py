@@ -46,7 +46,7 @@ class ReportSettings(Settings):
     shown. `map`: pictures and classes of the t-SNE map, and its seed.
     """
 
-    runs: str
+    runs: str | tuple[str, ...]
     output: str | None
     scores: Literal["headline", "all"]
     paper: bool
@@ -82,7 +82,8 @@ def job(config: dict[str, Any]) -> None:
     choice = choice_of(shown, with_paper=report.paper)
     looks = Looks(report.mistakes, Sample(**report.map.model_dump()))
     beside = illustrations(found.rows, shown, choice.setting, _open, looks) if report.figures else None
-    title = report.title or f"Runs in {report.runs}"
+    places = [report.runs] if isinstance(report.runs, str) else report.runs
+    title = report.title or f"Runs in {', '.join(places)}"
     write_report(report_of(title, found, shown, choice, beside), folder)
     console.print(f"written to {folder.path}: open {folder.path / PAGE}", highlight=False, soft_wrap=True)
 

@@ -57,7 +57,7 @@ class SummaryRow(NamedTuple):
         return tuple(name for name in self.auroc if name not in (*self.groups, MEAN))
 
 
-def collect(runs: str | Path) -> list[dict[str, Any]]:
+def collect(runs: str | Path | Sequence[str]) -> list[dict[str, Any]]:
     """Read the metrics of all finished runs that can stand side by side; folders that are left out are logged.
 
     Args:

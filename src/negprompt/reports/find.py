@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +27,12 @@ class Found(NamedTuple):
     skipped: tuple[tuple[str, str], ...]
 
 
-def find_runs(runs: str | Path) -> Found:
+def find_runs(runs: str | Path | Sequence[str]) -> Found:
     """Read the metrics of all finished runs.
 
     Args:
-        runs: a folder that holds run folders at any depth, a run folder, the folder of a sweep (its members), or a
-            pattern with * that matches such folders. What lies in folders whose names begin with _ is left out, for
+        runs: a folder that holds run folders at any depth, a run folder, the folder of a sweep (its members), a
+            pattern with * that matches such folders, or several of these. What lies in folders whose names begin with _ is left out, for
             example replaced runs in `_superseded`, unless such a folder is named itself.
 
     Returns:
@@ -41,7 +41,8 @@ def find_runs(runs: str | Path) -> Found:
     Raises:
         RunError: nothing is there, or nothing that is finished; the message says what was found instead.
     """
-    places = _places(str(runs))
+    wanted = [str(runs)] if isinstance(runs, str | Path) else list(runs)
+    places = [place for one in wanted for place in _places(one)]
     rows, skipped = [], []
     for folder in dict.fromkeys(run for place in places for run in _run_folders(place)):
         content, reason = _read(folder)
@@ -50,7 +51,7 @@ def find_runs(runs: str | Path) -> Found:
         else:
             rows.append(content | {"run": folder.as_posix()})
     if not rows:
-        raise RunError(_nothing(runs, skipped))
+        raise RunError(_nothing(", ".join(wanted), skipped))
     return Found(rows, tuple(skipped))
 
 
@@ -111,7 +112,7 @@ def _unfinished(folder: Path) -> str:
         return f"is not finished: it has no {DONE}"
 
 
-def _nothing(runs: str | Path, skipped: list[tuple[str, str]]) -> str:
+def _nothing(runs: str, skipped: list[tuple[str, str]]) -> str:
     text = f"No finished run in {runs}: a run counts once its folder holds {DONE}."
     for folder, reason in skipped[:5]:
         text += f"\n  {folder} {reason}"
