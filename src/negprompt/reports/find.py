@@ -32,8 +32,8 @@ def find_runs(runs: str | Path | Sequence[str]) -> Found:
 
     Args:
         runs: a folder that holds run folders at any depth, a run folder, the folder of a sweep (its members), a
-            pattern with * that matches such folders, or several of these. What lies in folders whose names begin with _ is left out, for
-            example replaced runs in `_superseded`, unless such a folder is named itself.
+            pattern with * that matches such folders, or several of these. What lies in folders whose names begin
+            with _ is left out, for example replaced runs in `_superseded`, unless such a folder is named itself.
 
     Returns:
         Runs in the order of their folders' names.
