@@ -46,7 +46,7 @@ class ReportSettings(Settings):
     shown. `map`: pictures and classes of the t-SNE map, and its seed.
     """
 
-    runs: str | tuple[str, ...]
+    runs: str | list[str]
     output: str | None
     scores: Literal["headline", "all"]
     paper: bool
