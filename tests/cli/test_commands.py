@@ -13,6 +13,7 @@ import yaml
 from command_line import results
 
 import negprompt as package
+from negprompt.backbones.openclip import OpenClipBackbone
 from negprompt.cli.main import COMMANDS
 from negprompt.runs.finished import find_run
 
@@ -195,9 +196,14 @@ def test_report_writes_one_row_for_each_score(negprompt, finished, tmp_path, sco
     assert not (tmp_path / "report" / "figures").exists()
 
 
-def test_a_report_has_a_page_with_tables_figures_mistakes_words_and_runs(negprompt, finished, tmp_path):
+def test_a_page_of_moved_runs_has_all_parts_from_stored_features(negprompt, finished, tmp_path, monkeypatch):
+    def encode_image(self, images):
+        raise AssertionError("a picture was encoded")
+
+    monkeypatch.setattr(OpenClipBackbone, "encode_image", encode_image)
+    shutil.copytree(finished, tmp_path / "moved")
     words = ("title=All of it", "mistakes=2", "map.images_per_set=4", "map.perplexity=3")
-    said = negprompt("report", f"runs={finished}", f"output={tmp_path / 'report'}", *words)
+    said = negprompt("report", f"runs={tmp_path / 'moved'}", f"output={tmp_path / 'report'}", *words)
     assert (said.code, said.messages) == (0, [])
     page = (tmp_path / "report" / "report.html").read_text()
     for part in ("<h1>All of it</h1>", "Hardest mistakes", "Learned words", "negprompt train", "NegPrompt", "CoOp"):

@@ -158,7 +158,8 @@ class _Drawn:
         if negative:
             mapped = max(negative, key=lambda row: row.auroc[MEAN].mean)
             self.add(mapped.runs[0], lambda: self._map(benchmark, mapped))
-        self.add(best.runs[0], lambda: self._inside(best))
+        self.add(best.runs[0], lambda: self._mistakes(best))
+        self.add(best.runs[0], lambda: self._words(best))
 
     def _similarity(self, row: SummaryRow, cosines: list[tuple[SummaryRow, Intervals]]) -> list[Plot]:
         opened = [self._open(Path(run)).nearest for run in row.runs[:MAX_SEEDS]]
@@ -170,18 +171,20 @@ class _Drawn:
         title = f"Pictures and prompts of {_title(row, seed=True)}"
         return [tsne_plot(opened.text, opened.images, self._looks.sample, key=f"fig4_{benchmark}", title=title)]
 
-    def _inside(self, row: SummaryRow) -> Sequence[Plot]:
-        """Mistakes and words of a row's first run."""
+    def _mistakes(self, row: SummaryRow) -> Sequence[Plot]:
+        """Mistakes of a row's first run; no plot."""
+        run, count = row.runs[0], self._looks.mistakes
+        if count:
+            opened, scored = self._open(Path(run)), read_scores(Path(run), row.score)
+            self.mistakes.append(hardest_mistakes(run, scored, opened.bench.split, opened.nearest, count))
+        return ()
+
+    def _words(self, row: SummaryRow) -> Sequence[Plot]:
+        """Words of the same run; no plot."""
         run = row.runs[0]
         opened = self._open(Path(run))
-        if self._looks.mistakes:
-            scored = read_scores(Path(run), row.score)
-            self.mistakes.append(
-                hardest_mistakes(run, scored, opened.bench.split, opened.nearest, self._looks.mistakes)
-            )
-        self.words += learned_words(
-            run, opened.bundle, opened.starts(), opened.train_text, vocabulary_of(opened.bench.backbone)
-        )
+        vocabulary = vocabulary_of(opened.bench.backbone)
+        self.words += learned_words(run, opened.bundle, opened.starts(), opened.train_text, vocabulary)
         return ()
 
 
