@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import miniatures
 import numpy as np
@@ -124,6 +129,21 @@ def test_features_that_are_stored_score_like_those_computed_at_every_step(folder
         for name in one:
             if one[name].dtype.kind == "f":
                 np.testing.assert_allclose(one[name], other[name], atol=1e-3)
+
+
+def test_the_script_of_table_3_finds_the_runs_and_writes_its_results(folders, tmp_path):
+    script = shutil.copy(Path(__file__).parents[2] / "experiments" / "table3_hard" / "run.sh", tmp_path)
+    runs_dir = folders / "from_files" / "store"
+    words = (*LIGHT, f"paths.data_root={folders / 'pictures'}", "features.views=1", "method=zero_shot", "seed=1")
+    command = ["bash", script, *words, "data=imagenet_hard_1,imagenet_hard_2", "score=auto"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"NEGPROMPT_RUNS": str(runs_dir), "PATH": path}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 done" not in done.stdout  # both were finished
+    results = (tmp_path / "results.csv").read_text().splitlines()
+    assert results[0].startswith('group,system,Split-1 AUROC,"Split-1 AUROC, paper"')
+    assert any(line.startswith("hand-written prompts,MCM,") for line in results)
 
 
 def test_the_report_is_one_table_of_all_runs(folders, capsys):

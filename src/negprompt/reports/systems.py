@@ -58,8 +58,9 @@ def place_of(row: SummaryRow) -> Place:
     part = "" if row.class_fraction == 1 else f" ({100 * row.class_fraction:g}%)"
     for order, system in enumerate(SYSTEMS):
         if (row.method, row.score) == (system.method, system.score):
-            group = OPEN_VOCABULARY if part else system.group
-            return Place(system.name + part, group, order, system.paper + part if system.paper else "")
+            if not part or system.group != LEARNED:  # nothing was learned from any class
+                return Place(system.name, system.group, order, system.paper)
+            return Place(system.name + part, OPEN_VOCABULARY, order, system.paper + part if system.paper else "")
     return Place(f"{row.method}: {row.score}{part}", OTHERS, len(SYSTEMS), "")
 
 
