@@ -13,6 +13,7 @@ from negprompt.backbones.suffix import TextLayer
 from negprompt.backbones.text import CausalParts, TextTower
 from negprompt.errors import BackboneError
 
+_WORD_END = "</w>"
 _KNOWN_BLOCK = "ResidualAttentionBlock"
 _VOCABULARY = 49408
 """Of open_clip's own byte-pair tokenizer."""
@@ -125,9 +126,11 @@ def readable_tokens(tokenizer: Any) -> dict[int, str]:  # noqa: ANN401 -- open_c
     Args:
         tokenizer: open_clip's SimpleTokenizer.
     """
-    special = tokenizer.all_special_ids
-    texts = {token: tokenizer.decode([token]) for token in tokenizer.decoder}
-    return {
-        token: text if token in special else text.removesuffix(" ") if text.endswith(" ") else f"{text}-"
-        for token, text in texts.items()
-    }
+    texts = {}
+    for token, symbols in tokenizer.decoder.items():
+        ends = symbols.endswith(_WORD_END) or token in tokenizer.all_special_ids
+        text = tokenizer.decode([token]).removesuffix(" " if symbols.endswith(_WORD_END) else "")
+        if not text.strip() or not text.isprintable():  # single bytes below the letters
+            text = "".join(f"<{ord(sign):#04x}>" for sign in text)
+        texts[token] = text if ends else f"{text}-"
+    return texts

@@ -35,7 +35,8 @@ def nearest_tokens(context: Tensor, table: Tensor, count: int) -> Nearest:
     """
     vectors = F.normalize(context.double(), dim=-1)
     parts = []
-    for rows in table.split(_ROWS):
+    for start in range(0, len(table), _ROWS):
+        rows = table[start : start + _ROWS]
         cosines = vectors @ F.normalize(rows.double(), dim=-1).T
         cosines[:, ~rows.any(dim=1)] = -torch.inf
         parts.append(cosines)
@@ -50,7 +51,8 @@ def drift(context: Tensor, start: Tensor) -> Tensor:
         tensor([0.3333], dtype=torch.float64)
     """
     begun = start.double()
-    return (context.double() - begun).norm(dim=-1) / begun.norm(dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(context.double() - begun, dim=-1)
+    return distance / torch.linalg.vector_norm(begun, dim=-1)
 
 
 def class_cosines(text: TextFeatures, *, class_specific: bool) -> Tensor:

@@ -19,8 +19,6 @@ from negprompt.types import PromptBundle, TextFeatures
 
 log = logging.getLogger(__name__)
 
-_POSITIVE = "positive"
-
 
 class Vocabulary(NamedTuple):
     """A backbone's token table (V, d) and how its entries read, by id."""
@@ -89,24 +87,22 @@ def _prompts(
 ) -> Iterator[_Prompt]:
     """Class by class where each has its own: the positive prompt, then its negatives."""
     specific, names = is_class_specific(bundle), bundle.metadata["train_class_names"]
-    positive, begun = _by_class(bundle.positive, specific), _by_class(starts[0], specific)
+    begun, negative_begun = (None if one is None else _by_class(one, specific) for one in starts)
     negative = None if bundle.negative is None else _by_class(bundle.negative, specific)
-    negative_begun = _by_class(starts[1], specific)
     cosines = None if negative is None else class_cosines(text, class_specific=specific)
-    for place in range(len(positive or ())):
+    for place, positive in enumerate(_by_class(bundle.positive, specific)):
         of_class = f", {names[place]}" if specific else ""
-        yield _Prompt(f"{_POSITIVE}{of_class}", positive[place], begun and begun[place], None)
-        for number in range(0 if negative is None else len(negative[place])):
-            yield _Prompt(
-                f"negative {number + 1}{of_class}",
-                negative[place][number],
-                None if negative_begun is None else negative_begun[place][number],
-                None if cosines is None else cosines[place][number],
-            )
+        yield _Prompt(f"positive{of_class}", positive, None if begun is None else begun[place], None)
+        if negative is None:
+            continue
+        for number in range(negative.shape[1]):
+            parts = (one if one is None else one[place, number] for one in (negative_begun, cosines))
+            yield _Prompt(f"negative {number + 1}{of_class}", negative[place, number], *parts)
 
 
-def _by_class(context: Tensor | None, specific: bool) -> Sequence[Tensor] | None:
-    return None if context is None else list(context) if specific else [context]
+def _by_class(context: Tensor, specific: bool) -> Tensor:
+    """With an axis of classes in front, of one entry where all share it."""
+    return context if specific else context.unsqueeze(0)
 
 
 def _read(run: str, prompt: _Prompt, vocabulary: Vocabulary, names: Sequence[str], chosen: Chosen) -> Words:

@@ -82,8 +82,8 @@ def label_columns(panels: Sequence[Axes], text: str) -> None:
 def legend_below(figure: Figure, panel: Axes, columns: int | None = None) -> None:
     """One legend for all panels, of the lines of one of them."""
     handles, labels = panel.get_legend_handles_labels()
-    where = {"loc": "outside lower center", "fontsize": PANEL, "frameon": False}
-    figure.legend(handles, labels, ncols=columns or len(labels), **where)
+    wide = columns or len(labels)
+    figure.legend(handles, labels, ncols=wide, loc="outside lower center", fontsize=PANEL, frameon=False)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -125,6 +125,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def _bytes(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    """In one form; None leaves out a field of its metadata that would name the day or the version."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)  # type: ignore[arg-type]  # None leaves a field out
+    figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()

@@ -47,7 +47,8 @@ def setting_plots(rows: Sequence[SummaryRow], setting: Setting, *, key: str) -> 
     benchmarks: dict[tuple[str, tuple[str, ...]], list[SummaryRow]] = {}
     for row in rows:
         benchmarks.setdefault((row.benchmark, row.ood_sets), []).append(row)
-    plots, done = [], []
+    plots: list[Plot] = []
+    done: list[str] = []
     for (benchmark, ood_sets), own in benchmarks.items():
         if lines := _lines(own, setting):
             name = f"{key}_{setting}_{benchmark}".replace(" ", "_")

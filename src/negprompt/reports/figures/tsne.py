@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,13 @@ from negprompt.types import TextFeatures
 POSITIVE, NEGATIVE = "positive prompts", "negative prompts"
 _MISSING = "Fig. 4 needs scikit-learn: pip install 'negprompt[report]', or pip install scikit-learn."
 _OOD_LOOKS = ((VERMILION, "s"), (ORANGE, "^"), (PURPLE, "D"), (SKY, "v"), ("#999999", "p"), ("#8c510a", "h"))
+
+
+class _Look(NamedTuple):
+    color: str
+    marker: str
+    size: float
+    layer: float
 
 
 class Sample(NamedTuple):
@@ -112,18 +120,19 @@ def tsne_plot(text: TextFeatures, images: Mapping[str, Tensor], sample: Sample, 
     places, kinds = embedded(shown.vectors, sample), np.array(shown.kinds)
     figure = canvas(7.4, width=9.6)
     panel = figure.subplots()
-    others = iter(_OOD_LOOKS * len(images))
-    for kind in dict.fromkeys(shown.kinds):
+    for kind, look in _looks(shown.kinds).items():
         of_kind = places[kinds == kind]
-        text_of, look = label(kind), {"linewidth": 0.4, "edgecolor": "white", "s": 26, "alpha": 0.85}
-        if kind in (POSITIVE, NEGATIVE):
-            marker, color = ("P", GREEN) if kind == POSITIVE else ("X", "black")
-            look = {"linewidth": 0.7, "edgecolor": "white", "s": 90, "zorder": 3}
-            text_of = kind
-        else:
-            color, marker = (BLUE, "o") if kind == "id" else next(others)
-            look["zorder"] = 2.5 if kind == "id" else 2  # there are more OOD pictures, which would cover them
-        panel.scatter(of_kind[:, 0], of_kind[:, 1], c=color, marker=marker, label=plain(text_of), **look)
+        panel.scatter(
+            of_kind[:, 0],
+            of_kind[:, 1],
+            s=look.size,
+            c=look.color,
+            marker=look.marker,
+            edgecolor="white",
+            linewidth=0.5,
+            zorder=look.layer,
+            label=plain(_named(kind)),
+        )
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_color("#bbbbbb")
     figure.legend(loc="outside right upper", fontsize=PANEL, frameon=False, markerscale=1.3)
@@ -142,6 +151,17 @@ def tsne_plot(text: TextFeatures, images: Mapping[str, Tensor], sample: Sample, 
         ),
         description=f"A map of {len(kinds)} points: {said}. {_neighbours(shown)}",
     )
+
+
+def _looks(kinds: Sequence[str]) -> dict[str, _Look]:
+    """Of each kind that is there: prompts above ID pictures, and those above OOD pictures, which are more."""
+    others = itertools.cycle(_OOD_LOOKS)
+    own = {"id": _Look(BLUE, "o", 26, 2.5), POSITIVE: _Look(GREEN, "P", 90, 3), NEGATIVE: _Look("black", "X", 90, 3)}
+    return {kind: own[kind] if kind in own else _Look(*next(others), 26, 2) for kind in dict.fromkeys(kinds)}
+
+
+def _named(kind: str) -> str:
+    return kind if kind in (POSITIVE, NEGATIVE) else label(kind)
 
 
 def _neighbours(shown: Points) -> str:
