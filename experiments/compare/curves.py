@@ -1,13 +1,15 @@
 """What NegPrompt's gain hangs on: one setting of stage 2 changed at a time, on validation pictures.
 
 python experiments/compare/curves.py     # -> curves.csv, curves.png; runs in runs/, finished ones are reused
+python experiments/compare/curves.py --seeds 1 2
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,8 @@ from negprompt.cli.build import build_request
 from negprompt.cli.compose import compositions, plain
 
 HERE = Path(__file__).parent
-SEEDS = (1, 2)
 FIXED = ("data=icons_val", "method=negprompt", "trainer=cpu", "trainer.progress_bar=false")
 FORMS = ("multilabel_margin", "negatives_uniform", "joint_uniform")
-BETA, GAMMA, RATE, WARMUP, DECAY = 0.1, 0.2, 0.02, 0.00001, 0.0005  # of the preset
 TITLES = {
     "gamma": "gamma (weight of NND)",
     "start": "starting distance (noise of the negatives)",
@@ -35,7 +35,14 @@ TITLES = {
 }
 
 
-def points() -> Iterator[tuple[str, str, float, tuple[str, ...]]]:
+def preset() -> dict[str, Any]:
+    """Settings of stage 2 that the curves start from."""
+    (config,) = compositions("train", parse(FIXED))
+    settings: dict[str, Any] = plain(config)["method"]
+    return settings
+
+
+def points(method: Mapping[str, Any]) -> Iterator[tuple[str, str, float, tuple[str, ...]]]:
     """Curve, form of NIS, value, overrides."""
     for form in FORMS:
         for gamma in (0.0, 0.05, 0.2, 1.0, 4.0):
@@ -44,20 +51,21 @@ def points() -> Iterator[tuple[str, str, float, tuple[str, ...]]]:
         for noise in (0.00001, 0.002, 0.02, 0.1):
             yield "start", form, noise, (f"method.nis={form}", f"method.negative_noise={noise}")
         for weight in (0.0625, 0.25, 1.0, 4.0):
-            yield "weight", form, weight, (f"method.nis={form}", *nis_weight(weight))
+            yield "weight", form, weight, (f"method.nis={form}", *nis_weight(method, weight))
         for epochs in (1, 3, 10, 30):
             wanted = (f"method.optimizer.epochs={epochs}", "method.optimizer.min_steps=0")
             yield "steps", form, float(epochs), (f"method.nis={form}", *wanted)
 
 
-def nis_weight(weight: float) -> tuple[str, ...]:
+def nis_weight(method: Mapping[str, Any], weight: float) -> tuple[str, ...]:
     """NIS times `weight` beside the other two as they are: their weights divided by it, rates multiplied by it."""
+    optimizer = method["optimizer"]
     changed = {
-        "npd_weight": BETA / weight,
-        "nnd_weight": GAMMA / weight,
-        "optimizer.lr": RATE * weight,
-        "optimizer.warmup_lr": WARMUP * weight,
-        "optimizer.weight_decay": DECAY / weight,
+        "npd_weight": method["npd_weight"] / weight,
+        "nnd_weight": method["nnd_weight"] / weight,
+        "optimizer.lr": optimizer["lr"] * weight,
+        "optimizer.warmup_lr": optimizer["warmup_lr"] * weight,
+        "optimizer.weight_decay": optimizer["weight_decay"] / weight,
     }
     return tuple(f"method.{name}={value!r}" for name, value in changed.items())
 
@@ -91,12 +99,15 @@ def draw(rows: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Run all points, writing the table after each."""
-    wanted = list(points())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    seeds = parser.parse_args().seeds
+    wanted = list(points(preset()))
     rows: list[dict[str, Any]] = []
     for number, (curve, form, value, overrides) in enumerate(wanted, start=1):
-        runs = [figures(overrides, seed) for seed in SEEDS]
+        runs = [figures(overrides, seed) for seed in seeds]
         means = {kind: statistics.fmean(run[kind] for run in runs) for kind in ("near", "far")}
-        rows.append({"curve": curve, "nis": form, "value": value, **means, "seeds": len(SEEDS)})
+        rows.append({"curve": curve, "nis": form, "value": value, **means, "seeds": len(seeds)})
         with (HERE / "curves.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
+import torch
 import yaml
 from torch import Tensor
 
@@ -18,11 +19,12 @@ from negprompt import ranks, stopping
 from negprompt.data.base import load_split
 from negprompt.errors import NegPromptError
 from negprompt.evaluation.module import PromptEvaluation
+from negprompt.evaluation.opened import OpenRun
 from negprompt.evaluation.results import by_side, run_metrics, scores_npz
 from negprompt.features.workbench import Workbench
 from negprompt.methods.base import PromptLearning, Surroundings
 from negprompt.prompts import bundle as bundles
-from negprompt.reports.figures import score_histograms
+from negprompt.reports.figures.histograms import score_histograms
 from negprompt.request import SCHEMA, Finder, Request
 from negprompt.runs.finished import Expected, begin_anew, reusable, was_begun_anew
 from negprompt.runs.folder import RunFolder
@@ -33,7 +35,7 @@ from negprompt.training.callbacks import Rows, from_csv, to_csv
 from negprompt.training.checkpoint import usable_checkpoint
 from negprompt.training.held import held
 from negprompt.training.trainer import fit_trainer, interruptible, run_trainer
-from negprompt.types import PromptBundle
+from negprompt.types import NearestPrompts, PromptBundle
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +148,8 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
                 metrics = _evaluate(request, bench, Prompts(bundle, adapter), folder)
             if tracker is not None:
                 tracker.finished(metrics)
-        folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device)))
+        on_gpu = torch.cuda.max_memory_allocated() if module.device.type == "cuda" else None
+        folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device), on_gpu))
         folder.mark_done()
     except Exception as error:  # who stops a run by a signal leaves one that is unfinished, not one that failed
         with suppress(NegPromptError):  # a full disk must not hide what went wrong first
@@ -189,6 +192,31 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
     folder = RunFolder(output, writes=ranks.rank() == 0)
     folder.create()
     return _evaluate(request, bench, prompts, folder)
+
+
+def open_run(request: Request, run: Path) -> OpenRun:
+    """A finished run with its backbone and pictures, to be looked into; nothing is trained or scored.
+
+    Args:
+        request: the run's own settings.
+        run: run folder or prompts.safetensors.
+
+    Raises:
+        NegPromptError: weights or pictures are not at hand, or the prompts do not fit them.
+    """
+    bundle, bench = bundles.load(run), _workbench(request)
+    bundles.check(bundle, bench.backbone)
+    return OpenRun(bench, request.method, request.seed, bundle, bundles.load_adapter(run))
+
+
+def nearest_prompts(request: Request, run: Path) -> Mapping[str, NearestPrompts]:
+    """Nearest prompts of every test picture, by test set (`Split.test_sets`), from stored features where there are.
+
+    Args:
+        request: the run's own settings.
+        run: run folder or prompts.safetensors.
+    """
+    return open_run(request, run).nearest
 
 
 def _workbench(request: Request) -> Workbench:

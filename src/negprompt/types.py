@@ -101,6 +101,19 @@ class TextFeatures(NamedTuple):
     negative: Tensor | None = None
 
 
+class NearestPrompts(NamedTuple):
+    """Of each of N pictures: its largest cosine to a prompt of either kind, and the class of that prompt.
+
+    `positive` (N,) float32, `positive_class` (N,) int64; `negative` and `negative_class` are None for a run without
+    negative prompts.
+    """
+
+    positive: Tensor
+    positive_class: Tensor
+    negative: Tensor | None = None
+    negative_class: Tensor | None = None
+
+
 class PromptTokens(NamedTuple):
     """Token sequences of K class names.
 

@@ -13,6 +13,7 @@ import yaml
 from command_line import results
 
 import negprompt as package
+from negprompt.backbones.openclip import OpenClipBackbone
 from negprompt.cli.main import COMMANDS
 from negprompt.runs.finished import find_run
 
@@ -184,13 +185,44 @@ def test_a_sweep_of_evaluations(negprompt, a_run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("scores", "lines"), [("headline", 2), ("all", 9)])
 def test_report_writes_one_row_for_each_score(negprompt, finished, tmp_path, scores, lines):
-    said = negprompt("report", f"runs={finished}", f"output={tmp_path / 'report'}", f"scores={scores}")
+    words = (f"output={tmp_path / 'report'}", f"scores={scores}", "figures=false")
+    said = negprompt("report", f"runs={finished}", *words)
     assert said.code == 0
     assert "coop" in said.out
     rows = (tmp_path / "report" / "summary.csv").read_text().splitlines()
     assert len(rows) == 1 + lines * len(("near", "symbols", "logos", "flags", "mean"))
-    assert (tmp_path / "report" / "summary.md").read_text().startswith(("|", "#", "**"))
+    assert (tmp_path / "report" / "summary.md").read_text().startswith("# Runs in ")
     assert (tmp_path / "report" / "summary.png").stat().st_size > 0
+    assert not (tmp_path / "report" / "figures").exists()
+
+
+def test_a_page_of_moved_runs_has_all_parts_from_stored_features(negprompt, finished, tmp_path, monkeypatch):
+    def encode_image(self, images):
+        raise AssertionError("a picture was encoded")
+
+    monkeypatch.setattr(OpenClipBackbone, "encode_image", encode_image)
+    shutil.copytree(finished, tmp_path / "moved")
+    words = ("title=All of it", "mistakes=2", "map.images_per_set=4", "map.perplexity=3")
+    said = negprompt("report", f"runs={tmp_path / 'moved'}", f"output={tmp_path / 'report'}", *words)
+    assert (said.code, said.messages) == (0, [])
+    page = (tmp_path / "report" / "report.html").read_text()
+    for part in ("<h1>All of it</h1>", "Hardest mistakes", "Learned words", "negprompt train", "NegPrompt", "CoOp"):
+        assert part in page
+    kinds = {path.name.split("_")[0] for path in (tmp_path / "report" / "figures").glob("*.svg")}
+    assert kinds == {"histograms", "roc", "training", "fig3", "fig4", "cost"}
+    tables = {path.name for path in (tmp_path / "report" / "tables").iterdir()}
+    assert {f"{key}.{form}" for key in ("table2_icons", "table4_accuracy") for form in ("md", "csv", "tex")} <= tables
+
+
+def test_a_report_without_the_pictures_says_what_could_not_be_drawn(negprompt, finished, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(finished, moved, ignore=shutil.ignore_patterns("_*"))
+    for config in moved.rglob("config.yaml"):
+        config.write_text(config.read_text().replace("root: ", "root: /gone/with/"))
+    said = negprompt("report", f"runs={moved}", f"output={tmp_path / 'report'}")
+    assert said.code == 0
+    assert "cannot be drawn" in (tmp_path / "report" / "summary.md").read_text()
+    assert "Hardest mistakes" not in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_report_prints_only_unless_told_where_to_write(negprompt, finished, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import CLASS_NAMES, coop, image_set, scores, shared_backbone
 from helpers import request as request_of
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from negprompt import api
@@ -79,3 +80,15 @@ def test_a_run_says_its_k_and_scores_regions(icons, tmp_path):
 def test_a_k_that_selects_nothing_is_refused_before_training(icons, tmp_path):
     with pytest.raises(ConfigError, match=r"method\.top_k=20 with 20 training classes"):
         api.train(request_of(icons, tmp_path, method=locoop(top_k=20)))
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 4), (0.1, 2), (0.01, 1), (3, 3)])
+def test_k_is_a_number_of_classes_or_a_share_of_them(given, used):
+    names = [f"name {number}" for number in range(20)]
+    assert locoop(top_k=given).module(shared_backbone(), names, 1, None).metadata()["top_k"] == used
+
+
+@pytest.mark.parametrize("given", [0, 0.0, 1.5, -0.2, "half"])
+def test_other_values_of_k_are_refused(given):
+    with pytest.raises(ValidationError, match="top_k"):
+        locoop(top_k=given)

@@ -225,3 +225,14 @@ def test_an_empty_side_or_a_matrix_is_an_error(metric: str) -> None:
 def test_an_unknown_rule_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"rule='mmc' .*did you mean 'mcm'\? Allowed: at_least, mcm"):
         functional.fpr95_id_positive(np.array([1.0]), np.array([0.0]), rule="mmc")
+
+
+def test_the_roc_curve_is_scikit_learns_and_its_area_the_auroc() -> None:
+    generator = np.random.default_rng(5)
+    positive, negative = generator.integers(3, 30, 200).astype(float), generator.integers(0, 25, 150).astype(float)
+    curve = functional.roc_curve(positive, negative)
+    labels, scores = np.r_[np.ones(200), np.zeros(150)], np.r_[positive, negative]
+    ood, own, _ = roc_curve(labels, scores, drop_intermediate=False)
+    assert np.array_equal(curve.ood, ood)
+    assert np.array_equal(curve.id, own)
+    assert np.trapezoid(curve.id, curve.ood) == pytest.approx(functional.auroc(positive, negative), abs=1e-12)

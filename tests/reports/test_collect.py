@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from negprompt.errors import RunError
 from negprompt.reports.collect import check_comparable, collect, split_settings, summary
@@ -29,6 +30,7 @@ def metrics(seed: int = 1, auroc: float = 0.8, **changes: Any) -> dict[str, Any]
         "num_negatives": None,
         "split_sha256": f"{seed:064x}",
         "class_names_sha256": "c" * 64,
+        "weights_sha256": "a" * 64,
         "id_accuracy": 0.7 + seed / 100,
         "scores": {"mcm": rates},
     } | changes
@@ -42,63 +44,26 @@ def write(folder: Path, content: dict[str, Any], *, done: bool = True) -> Path:
     return folder
 
 
+def configured(folder: Path, **content: Any) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+
+
 # collect
 
 
-def test_finished_runs_at_any_depth_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
-    write(tmp_path / "icons/coop/tiny_rn/seed2-b", metrics(2))
-    write(tmp_path / "icons/coop/tiny_rn/seed1-a", metrics(1))
-    write(tmp_path / "top", metrics(3))
-    write(tmp_path / "icons/coop/tiny_rn/seed4-unfinished", metrics(4), done=False)
-    rows = collect(tmp_path)
-    assert [row["seed"] for row in rows] == [1, 2, 3]
-    assert rows[0]["run"] == (tmp_path / "icons/coop/tiny_rn/seed1-a").as_posix()
-    assert {key: value for key, value in rows[0].items() if key != "run"} == metrics(1)
-
-
-def test_replaced_runs_are_left_out_unless_they_are_asked_for(tmp_path: Path) -> None:
-    write(tmp_path / "icons/coop/tiny_rn/seed1-a", metrics(1))
-    write(tmp_path / "_superseded/icons/coop/tiny_rn/seed1-a-1", metrics(1))
-    assert len(summary(collect(tmp_path))) == 1
-    (old,) = collect(tmp_path / "_superseded")
-    assert old["run"].endswith("seed1-a-1")
-
-
-def test_a_run_folder_itself_can_be_given(tmp_path: Path) -> None:
-    assert [row["seed"] for row in collect(str(write(tmp_path / "run", metrics(5))))] == [5]
-
-
-def test_a_finished_folder_without_metrics_is_left_out_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_folders_that_are_left_out_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "good", metrics())
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "DONE").touch()
+    (write(tmp_path / "empty", {}) / "metrics.json").unlink()
     with caplog.at_level(logging.WARNING):
         assert len(collect(tmp_path)) == 1
-    assert "empty" in caplog.text
+    assert f"Left out: {tmp_path / 'empty'} is marked DONE but has no metrics.json" in caplog.text
 
 
-def test_a_missing_folder_and_one_without_runs_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"There is no folder .*nowhere"):
-        collect(tmp_path / "nowhere")
-    write(tmp_path / "unfinished", metrics(), done=False)
-    with pytest.raises(RunError, match="No finished run"):
-        collect(tmp_path)
-
-
-def test_damaged_metrics_are_an_error_that_names_the_file(tmp_path: Path) -> None:
-    folder = write(tmp_path / "run", metrics())
-    (folder / "metrics.json").write_text('{"schema": 1, "bench')
-    with pytest.raises(RunError, match=r"run/metrics\.json cannot be read"):
-        collect(tmp_path)
-    (folder / "metrics.json").write_text('{"schema": 2}')
-    with pytest.raises(RunError, match="has schema 2, this version reads schema 1"):
-        collect(tmp_path)
-    content = metrics()
-    del content["split_sha256"]
-    (folder / "metrics.json").write_text(json.dumps(content))
-    with pytest.raises(RunError, match="lacks split_sha256"):
+def test_other_weights_under_one_backbone_are_refused_naming_both_folders(tmp_path: Path) -> None:
+    write(tmp_path / "a", metrics(1))
+    write(tmp_path / "b", metrics(2, benchmark="icons_val", weights_sha256="f" * 64))
+    with pytest.raises(RunError, match=r"weights_sha256 differs: \S+/a has \w+, \S+/b has ffffffff"):
         collect(tmp_path)
 
 
@@ -174,10 +139,40 @@ def test_each_score_of_a_run_gets_a_row() -> None:
     assert [row.score for row in summary([run])] == ["mcm", "energy"]
 
 
-def test_two_runs_of_one_seed_in_a_group_are_refused_naming_both() -> None:
-    rows = [metrics(1) | {"run": "runs/first"}, metrics(1) | {"run": "runs/second"}]
-    with pytest.raises(RunError, match=r"seed 1 .*runs/first and runs/second"):
+def test_two_equal_runs_of_one_seed_are_refused_naming_both(tmp_path: Path) -> None:
+    rows = [metrics(1) | {"run": str(tmp_path / name)} for name in ("first", "second")]
+    for row in rows:
+        configured(Path(row["run"]), method={"optimizer": {"lr": 0.1}})
+    with pytest.raises(RunError, match=r"seed 1 and the same settings: \S+/first and \S+/second"):
         summary(rows)
+
+
+def test_runs_of_one_seed_that_differ_in_a_setting_make_rows_named_by_it(tmp_path: Path) -> None:
+    rows = []
+    for seed in (1, 2):
+        for rate in (0.1, 0.2):
+            folder = tmp_path / f"{seed}-{rate}"
+            configured(
+                folder, seed=seed, method={"optimizer": {"lr": rate, "epochs": 3}}, paths={"runs_dir": str(folder)}
+            )
+            rows.append(metrics(seed, 0.8 + rate / 10) | {"run": str(folder)})
+    found = summary(rows)
+    assert [(row.variant, row.seeds) for row in found] == [("optimizer.lr=0.1", (1, 2)), ("optimizer.lr=0.2", (1, 2))]
+    assert found[1].auroc["mean"].mean == pytest.approx(0.82, abs=1e-12)
+    assert found[1].runs == (str(tmp_path / "1-0.2"), str(tmp_path / "2-0.2"))
+    assert found[1].by_seed[2] == pytest.approx({"auroc": 0.82, "fpr95": 0.38})
+
+
+def test_runs_that_differ_in_their_other_scores_only_are_one() -> None:
+    more = metrics(1)
+    more["scores"]["energy"] = metrics(1, 0.9)["scores"]["mcm"]
+    rows = summary([metrics(1), more, metrics(2)])
+    assert [(row.score, row.seeds) for row in rows] == [("mcm", (1, 2)), ("energy", (1,))]
+
+
+def test_two_runs_of_one_seed_without_a_readable_config_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"config\.yaml cannot be read .* what they differ in is not known"):
+        summary([metrics(1) | {"run": str(tmp_path / name)} for name in ("first", "second")])
 
 
 def test_settings_part_into_shared_and_differing_ones() -> None:

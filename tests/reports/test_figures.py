@@ -12,8 +12,8 @@ from PIL import Image
 
 from negprompt.errors import DataError, RunError
 from negprompt.metrics.functional import auroc, fpr95_id_positive, id_threshold
-from negprompt.reports import figures
 from negprompt.reports.collect import Statistic, SummaryRow
+from negprompt.reports.figures import bars, histograms
 
 GENERATOR = np.random.default_rng(0)
 ID = 28 + GENERATOR.normal(2, 1, 300)
@@ -24,7 +24,8 @@ OOD = {f"set {i}": 28 + GENERATOR.normal(i / 2, 1, 100 + 50 * i) for i in range(
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures instead of files."""
     kept: list[Figure] = []
-    monkeypatch.setattr(figures, "save", lambda figure, _: kept.append(figure))
+    for module in (histograms, bars):
+        monkeypatch.setattr(module, "save", lambda figure, _: kept.append(figure))
     return kept
 
 
@@ -52,7 +53,7 @@ ROWS = [
 
 
 def test_each_ood_set_gets_a_panel_with_its_numbers(drawn: list[Figure]) -> None:
-    figures.score_histograms(ID, OOD, "energy", "unused.png")
+    histograms.score_histograms(ID, OOD, "energy", "unused.png")
     panels = [panel for panel in drawn[0].axes if panel.get_visible()]
     assert [panel.get_title() for panel in panels] == [
         f"{name}: AUROC {100 * auroc(ID, scores):.1f}, FPR95 {100 * fpr95_id_positive(ID, scores):.1f}"
@@ -62,7 +63,7 @@ def test_each_ood_set_gets_a_panel_with_its_numbers(drawn: list[Figure]) -> None
 
 
 def test_bins_are_shared_and_each_histogram_adds_up_to_100_percent(drawn: list[Figure]) -> None:
-    figures.score_histograms(torch.tensor(ID), OOD, "energy", "unused.png")
+    histograms.score_histograms(torch.tensor(ID), OOD, "energy", "unused.png")
     stairs = [patch.get_data() for panel in drawn[0].axes for patch in panel.patches]  # type: ignore[attr-defined]
     assert len(stairs) == 4 * len(OOD)
     for values, edges, _ in stairs:
@@ -71,12 +72,12 @@ def test_bins_are_shared_and_each_histogram_adds_up_to_100_percent(drawn: list[F
 
 
 def test_every_column_has_an_axis_label_also_above_an_empty_place(drawn: list[Figure]) -> None:
-    figures.score_histograms(ID, OOD, "energy", "unused.png")
+    histograms.score_histograms(ID, OOD, "energy", "unused.png")
     assert [bool(panel.get_xlabel()) for panel in drawn[0].axes] == [False, False, True, True, True, False]
 
 
 def test_the_legend_names_id_ood_and_the_threshold(drawn: list[Figure]) -> None:
-    figures.score_histograms(ID, OOD, "energy", "unused.png")
+    histograms.score_histograms(ID, OOD, "energy", "unused.png")
     labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert labels == ["ID", "OOD", "threshold that keeps 95 % of ID"]
 
@@ -84,14 +85,14 @@ def test_the_legend_names_id_ood_and_the_threshold(drawn: list[Figure]) -> None:
 @pytest.mark.parametrize("count", [1, 2, 4, 5])
 def test_histograms_are_a_png_1200_pixels_wide(tmp_path: Path, count: int) -> None:
     path = tmp_path / "figures" / "histograms.png"
-    figures.score_histograms(ID, dict(list(OOD.items())[:count]), "energy", path, title="negprompt on icons")
+    histograms.score_histograms(ID, dict(list(OOD.items())[:count]), "energy", path, title="negprompt on icons")
     with Image.open(path) as image:
         assert (image.format, image.width) == ("PNG", 1200)
     assert [file.name for file in path.parent.iterdir()] == ["histograms.png"]
 
 
 def test_equal_scores_and_names_with_dollars_are_drawn(tmp_path: Path) -> None:
-    figures.score_histograms(np.full(9, 0.2), {"a$b$\\c": np.full(4, 0.2)}, "m$", tmp_path / "a.png")
+    histograms.score_histograms(np.full(9, 0.2), {"a$b$\\c": np.full(4, 0.2)}, "m$", tmp_path / "a.png")
     assert (tmp_path / "a.png").is_file()
 
 
@@ -99,14 +100,14 @@ def test_a_failed_drawing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
     with pytest.raises(DataError, match="NaN"):
-        figures.score_histograms(ID, {"near": np.array([0.1, np.nan])}, "mcm", path)
+        histograms.score_histograms(ID, {"near": np.array([0.1, np.nan])}, "mcm", path)
     with pytest.raises(RunError, match="at least one OOD set"):
-        figures.score_histograms(ID, {}, "mcm", path)
+        histograms.score_histograms(ID, {}, "mcm", path)
     assert path.read_bytes() == b"old"
 
 
 def test_bars_show_means_from_their_start_and_spread_as_error_bars(drawn: list[Figure]) -> None:
-    figures.comparison_bars(ROWS, "unused.png")
+    bars.comparison_bars(ROWS, "unused.png")
     left, right = drawn[0].axes
     # barh from 50: 31 points above chance, and 6 below it
     assert [patch.get_x() + patch.get_width() for patch in left.patches] == pytest.approx([81, 44])  # type: ignore[attr-defined]
@@ -119,23 +120,23 @@ def test_bars_show_means_from_their_start_and_spread_as_error_bars(drawn: list[F
 
 def test_bars_are_means_over_ood_sets_and_name_no_group_among_them(drawn: list[Figure]) -> None:
     values = {name: Statistic(area, None) for name, area in (("one", 0.7), ("far", 0.6), ("mean", 0.7))}
-    figures.comparison_bars([ROWS[0]._replace(auroc=values, fpr95=values, groups=("far",))], "unused.png")
+    bars.comparison_bars([ROWS[0]._replace(auroc=values, fpr95=values, groups=("far",))], "unused.png")
     assert [axes.get_xlabel() for axes in drawn[0].axes] == ["mean over one; 50 is chance", "mean over one"]
     assert [text.get_text() for text in drawn[0].axes[0].texts] == ["70.0"]
 
 
 def test_bars_of_several_benchmarks_stand_in_one_png(tmp_path: Path) -> None:
     path = tmp_path / "bars.png"
-    figures.comparison_bars([*ROWS, ROWS[0]._replace(benchmark="icons_hard_1", class_fraction=0.1)], path)
+    bars.comparison_bars([*ROWS, ROWS[0]._replace(benchmark="icons_hard_1", class_fraction=0.1)], path)
     with Image.open(path) as image:
         assert (image.format, image.width) == ("PNG", 1200)
 
 
 def test_no_rows_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="at least one finished run"):
-        figures.comparison_bars([], tmp_path / "bars.png")
+        bars.comparison_bars([], tmp_path / "bars.png")
 
 
 def test_matplotlibs_global_list_of_figures_stays_empty(tmp_path: Path) -> None:
-    figures.comparison_bars(ROWS, tmp_path / "bars.png")
+    bars.comparison_bars(ROWS, tmp_path / "bars.png")
     assert matplotlib.pyplot.get_fignums() == []

@@ -93,6 +93,15 @@ class FrozenBackbone(nn.Module, abc.ABC):
         msg = f"The tokenizer of {self.name} does not tell where words end: choose an open_clip backbone."
         raise BackboneError(msg)
 
+    def token_texts(self) -> dict[int, str]:
+        """Every row of the token table that is a token, by id, as one reads it; a part of a word ends with a hyphen.
+
+        Raises:
+            BackboneError: this backbone's tokenizer has no list of its tokens.
+        """
+        msg = f"The tokenizer of {self.name} does not list its tokens: choose an open_clip backbone."
+        raise BackboneError(msg)
+
     @property
     @abc.abstractmethod
     def logit_scale(self) -> float:

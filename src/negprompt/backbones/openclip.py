@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from negprompt.backbones.base import BackboneSettings, FrozenBackbone, TokenizerInfo
 from negprompt.backbones.chunks import TextChunk
 from negprompt.backbones.local import image_and_local_features
-from negprompt.backbones.openclip_text import not_causal, text_module, text_tower
+from negprompt.backbones.openclip_text import not_causal, readable_tokens, text_module, text_tower
 from negprompt.backbones.text import TextPath, TextTower
 from negprompt.backbones.text_copy import TextCopy
 from negprompt.backbones.weights import Shape, Weights, bring, reached
@@ -108,6 +108,10 @@ class OpenClipBackbone(FrozenBackbone):
         """Tokens with the byte-pair vocabulary's mark of a word's end, without it."""
         decoder: dict[int, str] = self._tokenizer.decoder
         return {token: text.removesuffix(_WORD_END) for token, text in decoder.items() if text.endswith(_WORD_END)}
+
+    def token_texts(self) -> dict[int, str]:
+        """Tokens decoded from the byte-pair vocabulary."""
+        return readable_tokens(self._tokenizer)
 
     @property
     def logit_scale(self) -> float:

@@ -117,3 +117,17 @@ def _project(hidden: Tensor, projection: Tensor | nn.Linear | None) -> Tensor:
     if projection is None:
         return hidden
     return projection(hidden) if isinstance(projection, nn.Linear) else hidden @ projection
+
+
+def readable_tokens(tokenizer: Any) -> dict[int, str]:  # noqa: ANN401 -- open_clip's own class
+    """Every token of open_clip's byte-pair vocabulary as text: words without their mark, parts of a word with a hyphen.
+
+    Args:
+        tokenizer: open_clip's SimpleTokenizer.
+    """
+    special = tokenizer.all_special_ids
+    texts = {token: tokenizer.decode([token]) for token in tokenizer.decoder}
+    return {
+        token: text if token in special else text.removesuffix(" ") if text.endswith(" ") else f"{text}-"
+        for token, text in texts.items()
+    }

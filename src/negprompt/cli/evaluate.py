@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from negprompt import api
 from negprompt.cli import launch
 from negprompt.cli.build import build_request
+from negprompt.cli.stored import stored_config
 from negprompt.errors import RunError
 from negprompt.reports.tables import run_table
 from negprompt.runs.finished import find_run
@@ -37,19 +37,10 @@ def _with_run(config: dict[str, Any]) -> dict[str, Any]:
         msg = f"run={config['run']}: give a run folder, or the prompts.safetensors in one."
         raise RunError(msg)
     run = find_run(config["run"]).path
-    stored = run / "config.yaml"
-    try:
-        base: dict[str, Any] = dict(yaml.safe_load(stored.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        msg = f"{stored} is damaged: delete the run's folder and make the run again."
-        raise RunError(msg) from error
+    base = stored_config(run)
     here = {key: config[key] for key in ("text_path", "text_chunk")}
     if "weights_dir" in base["backbone"] and config["paths"]["weights_dir"] is not None:
         here["weights_dir"] = config["paths"]["weights_dir"]
     backbone = base["backbone"] | here
-    if "adapter" in base["method"]:  # what it was made from need not be here any more
-        base["method"] = base["method"] | {"adapter": str(run)}
-    if base["method"].get("prompt_templates") is not None:  # perhaps a file; the bundle has its lines
-        base["method"] = {**base["method"], "prompt_templates": None}
     told = {key: value for key, value in config.items() if value is not None and key not in ("run", "output")}
     return {**base, "backbone": backbone, "score": {}, **told}

@@ -114,6 +114,18 @@ class Workbench:
             return computed(view, self.backbone, self._trainer)
         return self._training_store.get([view]).stored[0].features[:]
 
+    def test_features(self) -> dict[str, Tensor]:
+        """Features (N, D) of each test set under its name, not normalised; stored ones are read when looked at.
+
+        Raises:
+            NegPromptError: the store is damaged or cannot be written.
+        """
+        views = {name: View(images) for name, images in self.split.test_sets().items()}
+        if self._features.mode == "none":
+            return {name: computed(view, self.backbone, self._trainer) for name, view in views.items()}
+        stored = self._store.get(list(views.values())).stored
+        return {name: one.features for name, one in zip(views, stored, strict=True)}
+
     def test_datamodule(self, *, pixels: bool = False) -> lightning.LightningDataModule:
         """Test batches: the ID set, then each OOD set, then each shifted ID set.
 

@@ -27,11 +27,16 @@ class LoCoOpSettings(CoOpSettings):
     """Settings of LoCoOp.
 
     `ood_weight`: lambda of the entropy term. `top_k`: a region counts as showing its class where that is among the
-    `top_k` nearest; null takes a fifth of the classes, which are the published 200 of 1,000.
+    `top_k` nearest; a number below 1 is a share of the training classes, null a fifth, the published 200 of 1,000.
     """
 
     ood_weight: Annotated[float, Field(ge=0)] = 0.25
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    def _top_k(self, num_classes: int) -> int:
+        if self.top_k is None:
+            return default_top_k(num_classes)
+        return self.top_k if isinstance(self.top_k, int) else default_top_k(num_classes, self.top_k)
 
     @property
     def provides(self) -> frozenset[str]:
@@ -52,7 +57,7 @@ class LoCoOpSettings(CoOpSettings):
             ConfigError: a `top_k` that selects no region.
         """
         del positive
-        top_k = default_top_k(len(class_names)) if self.top_k is None else self.top_k
+        top_k = self._top_k(len(class_names))
         check_top_k(top_k, len(class_names))
         num_classes = len(class_names) if self.class_specific else None
         context = initial_context(

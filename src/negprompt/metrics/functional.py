@@ -30,6 +30,36 @@ class _Curve(NamedTuple):
     negatives: npt.NDArray[np.int64]
 
 
+class Roc(NamedTuple):
+    """Shares of OOD and of ID images that are accepted, at thresholds that fall: from (0, 0) to (1, 1)."""
+
+    ood: _Floats
+    id: _Floats
+
+
+def roc_curve(id_scores: Scores, ood_scores: Scores) -> Roc:
+    """The whole ROC curve, one point a distinct score; the area below it is `auroc`.
+
+    Args:
+        id_scores: scores of ID images, 1-D.
+        ood_scores: scores of OOD images, 1-D.
+
+    Returns:
+        Both shares, each ascending; equals scikit-learn's `roc_curve` without dropped points.
+
+    Raises:
+        DataError: if a side is empty, not 1-D, or holds NaN or infinity.
+
+    Example:
+        >>> curve = roc_curve(np.array([2.0, 3.0]), np.array([1.0, 2.0]))
+        >>> curve.ood.tolist(), curve.id.tolist()
+        ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
+    """
+    curve = _curve(_checked("id_scores", id_scores), _checked("ood_scores", ood_scores))
+    ood, own = (np.concatenate([[0], counts]) / counts[-1] for counts in (curve.negatives, curve.positives))
+    return Roc(ood, own)
+
+
 def auroc(id_scores: Scores, ood_scores: Scores) -> float:
     """Probability that an ID image scores higher than an OOD image; an equal score counts one half.
 

@@ -11,14 +11,14 @@ _INSIDE_LOG = 1e-5
 """What the released code adds to a share before its logarithm."""
 
 
-def default_top_k(num_classes: int) -> int:
-    """K for a number of classes: the published 200 for 1,000, in proportion.
+def default_top_k(num_classes: int, share: float = 0.2) -> int:
+    """K for a number of classes: a share of them, by default the published 200 of 1,000.
 
     Example:
-        >>> default_top_k(1000), default_top_k(90), default_top_k(2)
-        (200, 18, 1)
+        >>> default_top_k(1000), default_top_k(90), default_top_k(2), default_top_k(90, 0.1)
+        (200, 18, 1, 9)
     """
-    return max(1, round(0.2 * num_classes))
+    return max(1, round(share * num_classes))
 
 
 def check_top_k(top_k: int, num_classes: int) -> None:

@@ -21,6 +21,11 @@ class Reader:
         self._text = text
         self._logit_scale = logit_scale
 
+    @property
+    def text(self) -> TextFeatures:
+        """The encoded prompts."""
+        return self._text
+
     def similarity(self, features: Tensor, local: Tensor | None = None) -> Similarity:
         """Cosines of image features (B, D) and those of their regions (B, R, D), neither of unit length."""
         regions = None if local is None else F.normalize(local.float(), dim=-1)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from negprompt.errors import RunError
-from negprompt.runs.folder import DONE
+from negprompt.reports.find import find_runs
+from negprompt.reports.variants import variants
 
 log = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.json"
-SCHEMA = 1
 MEAN = "mean"  # the entry beside the OOD sets: their unweighted mean
 GROUP_KEYS = ("benchmark", "method", "backbone", "num_shots", "class_fraction", "num_negatives")
-HASHES = ("class_names_sha256", "split_sha256")
+HASHES = ("class_names_sha256", "split_sha256", "weights_sha256")
 
 
 class Statistic(NamedTuple):
@@ -32,7 +31,8 @@ class SummaryRow(NamedTuple):
     """One score of one method over its seeds.
 
     `auroc` and `fpr95` (`fpr95_id_positive`) hold one entry an OOD set, then one for each of `groups` (means over some
-    of the sets) and, last, their mean under "mean".
+    of the sets) and, last, their mean under "mean". `runs`: folders, in the order of `seeds`. `variant`: settings that
+    tell it from rows that are alike in all other columns. `by_seed`: mean AUROC and FPR95 over the OOD sets, by name.
     """
 
     benchmark: str
@@ -47,6 +47,9 @@ class SummaryRow(NamedTuple):
     auroc: Mapping[str, Statistic]
     fpr95: Mapping[str, Statistic]
     groups: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    variant: str = ""
+    by_seed: Mapping[int, Mapping[str, float]] = MappingProxyType({})
 
     @property
     def ood_sets(self) -> tuple[str, ...]:
@@ -54,37 +57,20 @@ class SummaryRow(NamedTuple):
         return tuple(name for name in self.auroc if name not in (*self.groups, MEAN))
 
 
-def collect(runs_dir: str | Path) -> list[dict[str, Any]]:
-    """Read the metrics of all finished runs below a folder.
+def collect(runs: str | Path | Sequence[str]) -> list[dict[str, Any]]:
+    """Read the metrics of all finished runs that can stand side by side; folders that are left out are logged.
 
     Args:
-        runs_dir: a folder that holds run folders at any depth, or a run folder. What lies in folders whose names begin
-            with _ is left out, for example replaced runs in `_superseded`, unless such a folder is named itself.
-
-    Returns:
-        The content of each metrics.json, in the order of the folders' names, with the folder under "run".
+        runs: as for `find_runs`.
 
     Raises:
-        RunError: there is no finished run, a file is damaged, or two runs of one benchmark differ in their class
-            names, or in their pictures where seed, shots, class fraction and OOD sets are the same.
+        RunError: there is no finished run, or two runs cannot be compared.
     """
-    folder = Path(runs_dir)
-    if not folder.is_dir():
-        message = f"There is no folder {folder}: give the folder that holds the runs (runs=DIR)."
-        raise RunError(message)
-    rows = []
-    for done in sorted(folder.rglob(DONE)):
-        if any(part.startswith("_") for part in done.relative_to(folder).parts):
-            continue
-        if (done.parent / METRICS_FILE).is_file():
-            rows.append(_read(done.parent / METRICS_FILE) | {"run": done.parent.as_posix()})
-        else:
-            log.warning("%s is marked %s but has no %s: left out", done.parent, DONE, METRICS_FILE)
-    if not rows:
-        message = f"No finished run in {folder}: a run counts once its folder holds {DONE}."
-        raise RunError(message)
-    check_comparable(rows)
-    return rows
+    found = find_runs(runs)
+    for folder, reason in found.skipped:
+        log.warning("Left out: %s %s", folder, reason)
+    check_comparable(found.rows)
+    return found.rows
 
 
 def check_comparable(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -99,7 +85,8 @@ def check_comparable(rows: Iterable[Mapping[str, Any]]) -> None:
         same_names = (benchmark, "class_names_sha256")
         tested = (frozenset(ood_sets(row)), _shifted_sets(row))
         same_pictures = (benchmark, row["seed"], row["num_shots"], row["class_fraction"], *tested)
-        for name, key in zip(HASHES, (same_names, same_pictures), strict=True):
+        same_weights = ("weights of", row["backbone"])
+        for name, key in zip(HASHES, (same_names, same_pictures, same_weights), strict=True):
             other = first.setdefault(key, row)
             if other[name] != row[name]:
                 message = (
@@ -118,10 +105,11 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> list[SummaryRow]:
     Returns:
         One row for each benchmark, method, backbone, shots, class fraction, number of negatives, score and choice of
         OOD sets, in the order of their first appearance; then the same for runs with covariate-shifted ID sets, which
-        make a benchmark of their own ("... (full spectrum)").
+        make a benchmark of their own ("... (full spectrum)"). Where runs of one seed differ in a further setting, its
+        values make rows.
 
     Raises:
-        RunError: a group holds a seed twice: its runs differ in a setting that no column shows.
+        RunError: a row holds a seed twice, and the runs' settings do not tell why.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     standard = list(rows)
@@ -129,7 +117,11 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> list[SummaryRow]:
         for score in row["scores"]:
             tested = (frozenset(ood_sets(row)), frozenset(row.get("groups", ())), row.get("enlarged_by"))
             groups.setdefault((*(row[name] for name in GROUP_KEYS), score, tested), []).append(row)
-    return [_summary_row(key[: len(GROUP_KEYS)], key[-2], members) for key, members in groups.items()]
+    return [
+        _summary_row(key[: len(GROUP_KEYS)], key[-2], variant, parts)
+        for key, members in groups.items()
+        for variant, parts in variants(members, key[-2], _shifted_sets)
+    ]
 
 
 def _full_spectrum(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,6 +150,7 @@ def split_settings(rows: Sequence[SummaryRow]) -> tuple[dict[str, str], dict[str
         "classes": [f"{100 * row.class_fraction:g} %" for row in rows],
         "negatives": [_count(row.num_negatives) for row in rows],
         "seeds": [", ".join(map(str, row.seeds)) for row in rows],
+        "settings": [row.variant for row in rows],
     }
     distinct = {name: sorted({*values} - {""}) for name, values in settings.items()}
     shared = {name: values[0] for name, values in distinct.items() if len(values) == 1}
@@ -168,17 +161,8 @@ def _count(number: int | None) -> str:
     return "" if number is None or number == 0 else str(number)
 
 
-def _summary_row(group: tuple[Any, ...], score: str, members: Sequence[Mapping[str, Any]]) -> SummaryRow:
-    by_seed: dict[int, Mapping[str, Any]] = {}
-    for row in members:
-        other = by_seed.setdefault(row["seed"], row)
-        # With and without shifted sets, the rest of a run is the same: one of the two is enough.
-        if other is not row and _shifted_sets(other) == _shifted_sets(row):
-            message = (
-                f"Two runs of {row['method']} on {row['benchmark']} have seed {row['seed']} and differ in a setting "
-                f"that the table does not show: {_folder(other)} and {_folder(row)}. Move one to another folder."
-            )
-            raise RunError(message)
+def _summary_row(group: tuple[Any, ...], score: str, variant: str, members: Sequence[Mapping[str, Any]]) -> SummaryRow:
+    by_seed = {row["seed"]: row for row in members}
     seeds = sorted(by_seed)
     metrics = [by_seed[seed]["scores"][score] for seed in seeds]
     means = tuple(members[0].get("groups", ()))
@@ -187,32 +171,22 @@ def _summary_row(group: tuple[Any, ...], score: str, members: Sequence[Mapping[s
         **dict(zip(GROUP_KEYS, group, strict=True)),
         score=score,
         seeds=tuple(seeds),
-        id_accuracy=_statistic([by_seed[seed]["id_accuracy"] for seed in seeds]),
-        auroc={name: _statistic([m[name]["auroc"] for m in metrics]) for name in names},
-        fpr95={name: _statistic([m[name]["fpr95_id_positive"] for m in metrics]) for name in names},
+        id_accuracy=statistic([by_seed[seed]["id_accuracy"] for seed in seeds]),
+        auroc={name: statistic([m[name]["auroc"] for m in metrics]) for name in names},
+        fpr95={name: statistic([m[name]["fpr95_id_positive"] for m in metrics]) for name in names},
         groups=means,
+        runs=tuple(_folder(by_seed[seed]) for seed in seeds),
+        variant=variant,
+        by_seed={
+            seed: {"auroc": one[MEAN]["auroc"], "fpr95": one[MEAN]["fpr95_id_positive"]}
+            for seed, one in zip(seeds, metrics, strict=True)
+        },
     )
 
 
-def _statistic(values: Sequence[float]) -> Statistic:
+def statistic(values: Sequence[float]) -> Statistic:
+    """Mean and sample standard deviation of one value a seed."""
     return Statistic(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        message = f"{path} cannot be read ({error}): delete its folder and run the command again."
-        raise RunError(message) from error
-    if not isinstance(metrics, dict) or metrics.get("schema") != SCHEMA:
-        found = metrics.get("schema") if isinstance(metrics, dict) else type(metrics).__name__
-        message = f"{path} has schema {found}, this version reads schema {SCHEMA}: evaluate the run again."
-        raise RunError(message)
-    missing = [key for key in (*GROUP_KEYS, *HASHES, "seed", "id_accuracy", "scores") if key not in metrics]
-    if missing:
-        message = f"{path} lacks {', '.join(missing)}: delete its folder and run the command again."
-        raise RunError(message)
-    return metrics
 
 
 def ood_sets(row: Mapping[str, Any]) -> tuple[str, ...]:

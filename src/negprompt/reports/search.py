@@ -17,7 +17,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from negprompt.reports.figures import BLUE, DPI, GREY, VERMILION, WIDTH, plain_axes, save
+from negprompt.reports.figures.canvas import BLUE, DPI, GREY, VERMILION, WIDTH, plain_axes, save
 from negprompt.search.outcome import DIRECTIONS, Trial
 from negprompt.search.space import Value
 

@@ -1,4 +1,4 @@
-"""Results as tables: in the terminal, as markdown and as csv.
+"""Results as tables in the terminal, and as one csv.
 
 Tables print percent; csv keeps fractions. "FPR95" is `fpr95_id_positive` everywhere.
 """
@@ -46,7 +46,7 @@ class _Cell(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """What is printed of one row: the same for the terminal and for markdown."""
+    """What is printed of one row."""
 
     labels: tuple[str, ...]
     auroc: tuple[_Cell, ...]
@@ -151,7 +151,7 @@ def summary_tables(summary: Sequence[SummaryRow]) -> list[FittingTable]:
         over seeds. The best value of a column is bold.
     """
     tables = []
-    for layout in _layouts(summary, plus_minus="±"):
+    for layout in _layouts(summary):
         num_labels = len(layout.label_names)  # method and score share a column, the last says which metric
         table = FittingTable(layout.title, [_caption(summary)], num_labels=num_labels, gap=0, leading=1)
         table.add_column("method\nscore", overflow="fold")
@@ -167,25 +167,6 @@ def summary_tables(summary: Sequence[SummaryRow]) -> list[FittingTable]:
             table.add_row(first, *map(Text, labels), "AUROC\nFPR95", *cells, _rich(line.id_accuracy))
         tables.append(table)
     return tables
-
-
-def to_markdown(summary: Sequence[SummaryRow]) -> str:
-    """The same tables as markdown, each cell AUROC / FPR95.
-
-    Args:
-        summary: rows of `negprompt.reports.collect.summary`.
-    """
-    blocks = []
-    for layout in _layouts(summary, plus_minus=" ± "):
-        header = [*layout.label_names, *(f"{name} (AUROC / FPR95)" for name in layout.sets), "ID accuracy"]
-        rules = [*("---" for _ in layout.label_names), *("---:" for _ in layout.sets), "---:"]
-        rows = [header, rules]
-        for line in layout.lines:
-            cells = [f"{_bold(a)} / {_bold(f)}" for a, f in zip(line.auroc, line.fpr95, strict=True)]
-            rows.append([*line.labels, *cells, _bold(line.id_accuracy)])
-        table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-        blocks.append(f"**{layout.title}**\n\n{table}\n\n{_caption(summary)}.\n")
-    return "\n".join(blocks)
 
 
 def to_csv(summary: Iterable[SummaryRow]) -> str:
@@ -206,18 +187,18 @@ def to_csv(summary: Iterable[SummaryRow]) -> str:
     return file.getvalue()
 
 
-def _layouts(summary: Sequence[SummaryRow], plus_minus: str) -> list[_Layout]:
+def _layouts(summary: Sequence[SummaryRow]) -> list[_Layout]:
     tables: dict[tuple[object, ...], list[SummaryRow]] = {}
     for row in summary:
         tables.setdefault((row.benchmark, frozenset(row.ood_sets), frozenset(row.groups)), []).append(row)
-    return [_layout(rows, plus_minus) for rows in tables.values()]
+    return [_layout(rows) for rows in tables.values()]
 
 
-def _layout(rows: Sequence[SummaryRow], plus_minus: str) -> _Layout:
+def _layout(rows: Sequence[SummaryRow]) -> _Layout:
     sets = (*rows[0].ood_sets, *rows[0].groups, MEAN)
-    auroc = [_statistics([row.auroc[name] for row in rows], max, plus_minus) for name in sets]
-    fpr95 = [_statistics([row.fpr95[name] for row in rows], min, plus_minus) for name in sets]
-    id_accuracy = _statistics([row.id_accuracy for row in rows], max, plus_minus)
+    auroc = [_statistics([row.auroc[name] for row in rows], max) for name in sets]
+    fpr95 = [_statistics([row.fpr95[name] for row in rows], min) for name in sets]
+    id_accuracy = _statistics([row.id_accuracy for row in rows], max)
     shared, differing = split_settings(rows)
     title = ", ".join([rows[0].benchmark, *(f"{name} {value}" for name, value in shared.items())])
     labels = {"method": [row.method for row in rows]} | differing | {"score": [row.score for row in rows]}
@@ -233,9 +214,9 @@ def _layout(rows: Sequence[SummaryRow], plus_minus: str) -> _Layout:
     return _Layout(title, tuple(labels), sets, lines)
 
 
-def _statistics(values: Sequence[Statistic], best: _Best, plus_minus: str) -> list[_Cell]:
+def _statistics(values: Sequence[Statistic], best: _Best) -> list[_Cell]:
     cells = _mark_best([_percent(value.mean) for value in values], best)
-    spreads = ["" if value.std is None else f"{plus_minus}{_percent(value.std)}" for value in values]
+    spreads = ["" if value.std is None else f"±{_percent(value.std)}" for value in values]
     return [cell._replace(text=cell.text + spread) for cell, spread in zip(cells, spreads, strict=True)]
 
 
@@ -260,7 +241,3 @@ def _caption(rows: Iterable[SummaryRow]) -> str:
 
 def _rich(*parts: _Cell | str) -> Text:
     return Text.assemble(*(p if isinstance(p, str) else (p.text, "bold" if p.is_best else "") for p in parts))
-
-
-def _bold(cell: _Cell) -> str:
-    return f"**{cell.text}**" if cell.is_best else cell.text

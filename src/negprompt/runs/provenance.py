@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import platform
+import resource
 import subprocess
+import sys
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -12,16 +14,20 @@ from typing import Any
 PACKAGES = ("negprompt", "torch", "lightning", "open_clip_torch", "hydra-core", "torchmetrics", "webdataset")
 
 
-def provenance(seconds: Mapping[str, float], command: str, device: str) -> dict[str, Any]:
+def provenance(
+    seconds: Mapping[str, float], command: str, device: str, device_bytes: int | None = None
+) -> dict[str, Any]:
     """Content of provenance.json.
 
     Args:
         seconds: wall time of each phase.
         command: command line of the run.
         device: what it ran on.
+        device_bytes: most memory that was allocated on an accelerator, None where there was none.
     """
     return {
         "seconds": dict(seconds),
+        "peak_memory_bytes": {"process": peak_bytes(), "device": device_bytes},
         "command": command,
         "device": device,
         "host": platform.node(),
@@ -31,6 +37,12 @@ def provenance(seconds: Mapping[str, float], command: str, device: str) -> dict[
         "git_commit": git_commit(),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def peak_bytes() -> int:
+    """Most memory that this process had in RAM, all it did before the run included."""
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, kibibytes elsewhere
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def git_commit() -> str | None:

@@ -70,7 +70,7 @@ def test_every_part_of_the_report_is_on_the_page(read):
         assert table.caption in read.text
     for row in (row for table in report.tables for row in table.rows):
         for cell in row.cells:
-            assert cell.text in read.text.replace(" ±", " ±")
+            assert cell.text in "".join(read.texts)
     assert [one["alt"] for one in read.having("img")][:3] == [plot.description for plot in report.plots]
     assert len(read.having("img")) == len(report.plots) + sum(len(one.pictures) for one in report.mistakes)
     for note in report.runs:
@@ -182,6 +182,15 @@ def test_a_cell_sorts_by_its_value_and_not_by_its_text():
     read = Reader(small(*(Row((Cell("m"), Cell("0.3 ± 0.1", value))) for value in numbers)))
     values = [one["data-value"] for one in cells(read)]
     assert values == ["0.30000000000000004", "-1e-07", "Infinity", "-Infinity", "3.0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "spread"), [("90.0 ± 0.2", " ± 0.2"), ("90.0 [88.9, 91.1]", " [88.9, 91.1]"), ("90.0", None), ("± 1", None)]
+)
+def test_a_spread_stands_apart_from_its_value(text, spread):
+    html = small(Row((Cell("m ± n"), Cell(text, 90.0))))
+    assert re.findall('<span class="spread">(.*?)</span>', html) == ([] if spread is None else [spread])
+    assert text in Reader(html).text.replace(f"{text[:4]} {spread}", text)
 
 
 def test_a_value_that_is_no_number_sorts_with_the_empty_cells():
