@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slurm bench bench-gpu clean
+.PHONY: help install demo check test test-slurm test-browser bench bench-gpu clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## create the virtual environment and install negprompt in it, at the tested versions
 
@@ -34,6 +34,9 @@ test: $(VENV)/.installed-test ## run the tests (CPU, no network); one file alone
 test-slurm: $(VENV)/.installed-test ## run the tests on a real Slurm of this machine (minutes; Debian's slurmctld, slurmd, munge)
 	@$(BIN)/python tests/slurm/cluster.py check
 	NEGPROMPT_TEST_SLURM=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
+
+test-browser: $(VENV)/.installed-test ## run the tests of the report's page in a Chromium of this machine
+	NEGPROMPT_TEST_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reports/page -m browser $(PYTEST_ARGS)
 
 BENCHMARKS := experiments/benchmarks
 bench: install ## measure time and memory against the plain way, in tables (CPU, about 40 minutes; nothing else may run)

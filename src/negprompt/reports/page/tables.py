@@ -12,7 +12,8 @@ from negprompt.reports.page.links import Links
 
 _TALL, _WIDE, _HUGE = 24, 10, 18
 """Rows from which on a table scrolls by itself; columns from which on it is printed across, and smaller."""
-_SPREAD = " ± "
+_SPREADS = (" ± ", " [")
+"""What follows a value and is no part of it: a deviation over seeds, an interval over pictures."""
 
 
 class CellView(NamedTuple):
@@ -116,8 +117,9 @@ def view(table: Table, links: Links) -> TableView:
 def _cell(cell: Cell, links: Links, numbers: dict[str, int]) -> CellView:
     target, runs = links.to(cell.runs)
     text, spread = cell.text, ""
-    if cell.value is not None and _SPREAD in text:
-        text, _, spread = text.partition(_SPREAD)
+    if cell.value is not None:
+        start = min((place for mark in _SPREADS if (place := text.find(mark)) > 0), default=len(text))
+        text, spread = text[:start], text[start:]
     return CellView(text, spread, _value(cell.value), cell.mark, target, runs, numbers.get(cell.note, 0))
 
 

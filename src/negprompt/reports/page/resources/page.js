@@ -160,6 +160,6 @@ matchMedia("print").addEventListener("change", (event) => (event.matches ? unfol
 
 document.documentElement.classList.add("js");
 all(".table-box").forEach(enhanceTable);
-all(".scroll, pre").forEach((box) => watch.observe(box));
+all(".scroll").forEach((box) => watch.observe(box));
 for (const id of marks.keys()) where.observe(document.getElementById(id));
 if (location.hash) reveal(location.hash.slice(1));
