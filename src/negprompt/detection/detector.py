@@ -16,7 +16,7 @@ from torch import Tensor
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.detection import calibration as conformal
 from negprompt.detection.calibration import Calibration
-from negprompt.detection.loading import GivenBackbone, Loaded, checked_names, load
+from negprompt.detection.loading import GivenBackbone, GivenScore, Loaded, checked_names, load
 from negprompt.detection.pixels import Pictures, one_by_one, pixels_of
 from negprompt.detection.readers import reader_of
 from negprompt.detection.record import DetectorRecord, with_record
@@ -85,7 +85,7 @@ class PromptDetector:
         backbone: GivenBackbone = None,
         *,
         device: str | torch.device = "auto",
-        score: str | None = None,
+        score: GivenScore = None,
         class_names: Sequence[str] | None = None,
     ) -> Self:
         """Read a finished run, its `prompts.safetensors`, or a file that `save` wrote.
@@ -95,7 +95,7 @@ class PromptDetector:
             backbone: an object, its settings or its name ("tiny_rn", "ViT-B-16/laion2b_s34b_b88k"); None for the one
                 that the prompts were learned on.
             device: "auto" for a GPU where there is one, or any device of torch.
-            score: name of a score; None for the calibrated one, or else the one the method is known for.
+            score: name of a score, or its node; None for the calibrated one, or else the one the method is known for.
             class_names: None for those of the run.
 
         Raises:
