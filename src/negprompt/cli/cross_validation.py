@@ -97,7 +97,7 @@ def cross_validated_run(run: Path, detector: PromptDetector, folds: int, trainer
             f"calibration=cross_validation needs {folder / 'config.yaml'}: load the run folder, not its prompts alone."
         )
         raise RunError(msg) from error
-    request = replace(build_request(config), trainer=trainer)
+    request = replace(build_request(config), trainer=trainer.model_copy(update={"progress_bar": False}))
     pictures = request.data.load(request.seed)
     if pictures.num_train_classes < len(pictures.class_names) or pictures.class_names != detector.classes:
         msg = (
