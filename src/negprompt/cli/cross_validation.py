@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -28,8 +28,10 @@ from negprompt.types import ImageSet
 
 log = logging.getLogger(__name__)
 
+Kind = TypeVar("Kind", bound=PromptDetector)
 
-def trained(request: Request, data: IDSets, use: Callable[[Path], PromptDetector]) -> PromptDetector:
+
+def trained(request: Request, data: IDSets, use: Callable[[Path], Kind]) -> Kind:
     """Train on images at hand in a folder that is gone afterwards, and read what comes out.
 
     Args:
