@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from negprompt.reports.collect import Statistic, SummaryRow
-from negprompt.reports.headline import headline, headline_score
+from negprompt.reports.headline import headline
+from negprompt.scores.headline import headline_score
 
 
 def rows(method, *scores):

@@ -19,10 +19,10 @@ from negprompt.cli.sweep import children
 from negprompt.cli.trial import Measured, measured
 from negprompt.data.base import Declared, IDSets, refuse_test_pictures
 from negprompt.errors import ConfigError, RunError, nearest
-from negprompt.reports.headline import headline_score
 from negprompt.reports.search import progress, trials_csv, trials_figure, trials_table
 from negprompt.request import Request
 from negprompt.runs.folder import RunFolder, request_hash
+from negprompt.scores.headline import headline_score
 from negprompt.search import space as spaces
 from negprompt.search.outcome import DIRECTIONS, Trial
 from negprompt.settings import Settings

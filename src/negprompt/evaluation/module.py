@@ -10,9 +10,10 @@ from torch import Tensor
 
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.evaluation.recorder import SetRecord, SetRecorder
+from negprompt.prompts.looking import score_inputs
 from negprompt.prompts.reader import Reader
 from negprompt.scores.choice import ScoreChoice
-from negprompt.types import Batch, Pixels, ScoreInputs, Similarity
+from negprompt.types import Batch
 
 
 class PromptEvaluation(lightning.LightningModule):
@@ -62,7 +63,7 @@ class PromptEvaluation(lightning.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ARG002
         """Record predictions and all scores of one batch."""
-        inputs = self._inputs(batch)
+        inputs = score_inputs(self.reader, self.backbone, batch, self._needs)
         scores = [
             score.function(inputs._replace(fitted=self._fitted.get(name))).double()
             for name, score in self._scores.items()
@@ -70,27 +71,6 @@ class PromptEvaluation(lightning.LightningModule):
         recorder = self._recorders[dataloader_idx]
         predictions = inputs.similarity.positive.argmax(dim=1)
         recorder.update(batch["index"], batch["label"], predictions, torch.stack(scores, dim=1))
-
-    def _inputs(self, batch: Batch) -> ScoreInputs:
-        features, local = self._features(batch)
-        inputs = self.reader.inputs(features, local)
-        if "candidates" in self._needs:
-            inputs = inputs._replace(candidates=self.reader.candidates(features))
-        if "pixels" not in self._needs:
-            return inputs
-
-        def similarity(pixels: Tensor) -> Similarity:
-            return self.reader.similarity(self.backbone.encode_image(pixels))
-
-        return inputs._replace(pixels=Pixels(batch["image"], self.backbone.image_spec.std, similarity))
-
-    def _features(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Image features and, where a score looks at them, local ones."""
-        if "image_features" in batch:
-            return batch["image_features"], batch.get("local_features")
-        if "local" in self._needs:
-            return self.backbone.encode_image_with_local(batch["image"])
-        return self.backbone.encode_image(batch["image"]), None
 
     def records(self) -> dict[str, SetRecord]:
         """What the test loop saw, by set name, on the CPU."""

@@ -16,11 +16,9 @@ from negprompt.methods.caption_adapter import train_adapter
 from negprompt.methods.captioned import CaptionedSettings
 from negprompt.methods.clipn_adapter import load_tower, tower_recipe
 from negprompt.prompts.bundle import Adapter
-from negprompt.prompts.context import initial_context
-from negprompt.prompts.no_text import NUM_PROMPTS, no_text_of
+from negprompt.prompts.no_text import NUM_PROMPTS, yes_no_reader
 from negprompt.prompts.reader import Reader
-from negprompt.prompts.text_features import text_features
-from negprompt.types import PromptBundle, TextFeatures
+from negprompt.types import PromptBundle
 
 
 class ClipnSettings(CaptionedSettings):
@@ -60,10 +58,4 @@ class ClipnSettings(CaptionedSettings):
         Raises:
             PromptMismatchError: the run has no "no" tower, or that of another backbone.
         """
-        says_no = no_text_of(backbone, adapter).beside(backbone)
-        words = bundle.positive
-        if len(words):  # a tower embeds words with its own token table
-            words = initial_context(says_no, len(words), "words", self.context_words, seed=0)
-        yes = text_features(backbone, bundle, class_names).positive
-        no = text_features(says_no, bundle._replace(positive=words), class_names).positive
-        return Reader(TextFeatures(yes, no.unsqueeze(1)), backbone.logit_scale)
+        return yes_no_reader(backbone, bundle, adapter, class_names, self.context_words)

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -19,9 +18,8 @@ from negprompt.methods.caption_adapter import train_adapter
 from negprompt.methods.captioned import CaptionedSettings
 from negprompt.methods.zoc_decoder import decoder_recipe, load_decoder
 from negprompt.prompts.bundle import Adapter
-from negprompt.prompts.candidates import NamingReader, Proposals, candidate_words, words_in
-from negprompt.prompts.caption_decoder import DecoderSettings, decoder_of
-from negprompt.prompts.text_features import text_features
+from negprompt.prompts.candidates import Naming, NamingReader, naming_reader
+from negprompt.prompts.caption_decoder import DecoderSettings
 from negprompt.types import PromptBundle
 
 log = logging.getLogger(__name__)
@@ -56,7 +54,6 @@ class ZocSettings(CaptionedSettings):
         """A finished decoder."""
         return load_decoder(file, around.backbone, around.weights_sha256)
 
-    @torch.no_grad()
     def reader(
         self,
         backbone: FrozenBackbone,
@@ -66,22 +63,14 @@ class ZocSettings(CaptionedSettings):
     ) -> NamingReader:
         """Compares pictures with class names and with words that the decoder proposes for them.
 
-        Every word of the decoder's vocabulary that may be a candidate is encoded here, once for all pictures; words of
-        a class name and of the template are none.
-
         Raises:
             PromptMismatchError: the run has no decoder, or that of another backbone.
             ConfigError: more steps than the decoder has places.
         """
         if len(class_names) > _MANY_CLASSES:
             _warn_of_many(len(class_names))
-        text, end = text_features(backbone, bundle, class_names), backbone.tokenizer_info.end
-        decoder = decoder_of(adapter, text.positive.shape[1], end).to(text.positive.device)
-        no_candidates = words_in([*class_names, self.context_words, *(self.prompt_templates or ())])
-        words = candidate_words(decoder, backbone, no_candidates)
-        encoded = text_features(backbone, bundle, list(words.values())).positive if words else text.positive[:0]
-        proposals = Proposals(decoder, backbone.word_ends(), end, top_k=self.top_k, steps=self.steps)
-        return NamingReader(text, backbone.logit_scale, proposals, (list(words), encoded))
+        naming = Naming(self.top_k, self.steps, (self.context_words, *(self.prompt_templates or ())))
+        return naming_reader(backbone, bundle, adapter, class_names, naming)
 
 
 @functools.cache

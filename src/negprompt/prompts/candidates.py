@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own convention
@@ -12,10 +13,11 @@ from torch import Tensor
 
 from negprompt.backbones.base import FrozenBackbone
 from negprompt.errors import ConfigError
-from negprompt.prompts.caption_decoder import CaptionDecoder
+from negprompt.prompts.caption_decoder import CaptionDecoder, decoder_of
 from negprompt.prompts.reader import Reader
 from negprompt.prompts.similarity import similarity
-from negprompt.types import TextFeatures
+from negprompt.prompts.text_features import text_features
+from negprompt.types import PromptBundle, TextFeatures
 
 _WORD = re.compile(r"[a-z]+")
 _PICTURES_AT_ONCE = 256
@@ -134,3 +136,43 @@ class NamingReader(Reader):
         some = proposed.any(dim=0)
         cosines = similarity(F.normalize(features.float(), dim=-1), self._words[some]).positive
         return cosines.masked_fill(~proposed[:, some], float("-inf"))
+
+
+class Naming(NamedTuple):
+    """How names are proposed: most likely tokens a step, steps, and texts whose words are no candidates."""
+
+    top_k: int
+    steps: int
+    no_candidates: tuple[str, ...]
+
+
+@torch.no_grad()
+def naming_reader(
+    backbone: FrozenBackbone,
+    bundle: PromptBundle,
+    adapter: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    naming: Naming,
+) -> NamingReader:
+    """Compares pictures with class names and with words that the decoder proposes for them.
+
+    Every word of the decoder's vocabulary that may be a candidate is encoded here, once for all pictures; words of
+    a class name and of the template are none.
+
+    Args:
+        backbone: frozen CLIP, on the device where pictures will be.
+        bundle: the template's context vectors, or whole templates.
+        adapter: with the decoder.
+        class_names: K names in label order.
+        naming: how names are proposed.
+
+    Raises:
+        PromptMismatchError: the run has no decoder, or that of another backbone.
+        ConfigError: more steps than the decoder has places.
+    """
+    text, end = text_features(backbone, bundle, class_names), backbone.tokenizer_info.end
+    decoder = decoder_of(adapter, text.positive.shape[1], end).to(text.positive.device)
+    words = candidate_words(decoder, backbone, words_in([*class_names, *naming.no_candidates]))
+    encoded = text_features(backbone, bundle, list(words.values())).positive if words else text.positive[:0]
+    proposals = Proposals(decoder, backbone.word_ends(), end, top_k=naming.top_k, steps=naming.steps)
+    return NamingReader(text, backbone.logit_scale, proposals, (list(words), encoded))

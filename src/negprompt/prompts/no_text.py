@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from negprompt.backbones.text import TextTower
 from negprompt.backbones.text_copy import encode_hidden
 from negprompt.errors import PromptMismatchError
 from negprompt.prompts.bundle import check_shapes
+from negprompt.prompts.context import initial_context
+from negprompt.prompts.reader import Reader
+from negprompt.prompts.text_features import text_features
+from negprompt.types import PromptBundle, TextFeatures
 
 NUM_PROMPTS = 16
 PREFIX = "no."
@@ -110,6 +114,34 @@ def no_text_of(backbone: FrozenBackbone, adapter: Mapping[str, Tensor]) -> NoTex
     state = {f"text.{name.removeprefix(PREFIX)}": tensor for name, tensor in given.items() if name != _PROMPTS}
     tower.load_state_dict({**state, "prompts": given[_PROMPTS]})
     return tower.to(next(backbone.parameters()).device)
+
+
+def yes_no_reader(
+    backbone: FrozenBackbone,
+    bundle: PromptBundle,
+    adapter: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    context_words: str,
+) -> Reader:
+    """Compares pictures with what both towers make of the same sentences.
+
+    Args:
+        backbone: frozen CLIP, on the device where pictures will be.
+        bundle: the template's context vectors, or whole templates.
+        adapter: with the "no" tower.
+        class_names: K names in label order.
+        context_words: of the template.
+
+    Raises:
+        PromptMismatchError: the run has no "no" tower, or that of another backbone.
+    """
+    says_no = no_text_of(backbone, adapter).beside(backbone)
+    words = bundle.positive
+    if len(words):  # a tower embeds words with its own token table
+        words = initial_context(says_no, len(words), "words", context_words, seed=0)
+    yes = text_features(backbone, bundle, class_names).positive
+    no = text_features(says_no, bundle._replace(positive=words), class_names).positive
+    return Reader(TextFeatures(yes, no.unsqueeze(1)), backbone.logit_scale)
 
 
 def compact(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:

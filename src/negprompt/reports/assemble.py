@@ -13,12 +13,13 @@ from negprompt.reports.collect import MEAN, SummaryRow
 from negprompt.reports.document import Report, RunNote, Table
 from negprompt.reports.find import Found
 from negprompt.reports.further import ablation_table, cost_table, difference_table
-from negprompt.reports.headline import headline, headline_score
+from negprompt.reports.headline import headline
 from negprompt.reports.illustrate import Illustrations
 from negprompt.reports.selection import is_hard_split, main_setting
 from negprompt.reports.standard import Choice, accuracy_table, hard_table, ood_table, splits_into
 from negprompt.reports.systems import in_order, is_known, place_of
 from negprompt.reports.uncertainty import interval_of_run
+from negprompt.scores.headline import headline_score
 
 MAX_INTERVALS = 100
 """Rows with one seed that get a bootstrap interval; each reads all its scores."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from negprompt.reports.collect import MEAN, SummaryRow
+from negprompt.scores.headline import CANDIDATES, DEFAULT, NEGATIVE_SCORE, NO_TEXT
 
-_NEGATIVE_SCORE = "negprompt"
 _BY_METHOD = {"zero_shot": ("mcm", "max_logit"), "locoop": ("gl_mcm", "mcm")}
-_NO_TEXT = ("atd", "ctw")
-_CANDIDATES = ("zoc",)
-_DEFAULT = ("mcm",)
 
 
 def headline(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
@@ -23,22 +20,15 @@ def headline(rows: Sequence[SummaryRow]) -> list[SummaryRow]:
     """
     own: dict[tuple[object, ...], tuple[str, ...]] = {}
     for row in rows:
-        for scores in ((_NEGATIVE_SCORE,), _NO_TEXT, _CANDIDATES):
+        for scores in ((NEGATIVE_SCORE,), NO_TEXT, CANDIDATES):
             if row.score in scores:
                 own[_run(row)] = scores
     kept = [row for row in rows if row.score in own.get(_run(row), _without(row.method))]
     return sorted(kept, key=lambda row: (row.benchmark, row.auroc[MEAN].mean))
 
 
-def headline_score(scores: Collection[str]) -> str:
-    """The one score that a run is judged by, of those it has: Eq. 3, else ATD, ZOC's or MCM, else its first."""
-    return next(
-        (name for name in (_NEGATIVE_SCORE, *_NO_TEXT, *_CANDIDATES, *_DEFAULT) if name in scores), next(iter(scores))
-    )
-
-
 def _without(method: str) -> tuple[str, ...]:
-    return _BY_METHOD.get(method, _DEFAULT)
+    return _BY_METHOD.get(method, DEFAULT)
 
 
 def _run(row: SummaryRow) -> tuple[object, ...]:

@@ -185,7 +185,8 @@ def test_a_cell_sorts_by_its_value_and_not_by_its_text():
 
 
 @pytest.mark.parametrize(
-    ("text", "spread"), [("90.0 ± 0.2", " ± 0.2"), ("90.0 [88.9, 91.1]", " [88.9, 91.1]"), ("90.0", None), ("± 1", None)]
+    ("text", "spread"),
+    [("90.0 ± 0.2", " ± 0.2"), ("90.0 [88.9, 91.1]", " [88.9, 91.1]"), ("90.0", None), ("± 1", None)],
 )
 def test_a_spread_stands_apart_from_its_value(text, spread):
     html = small(Row((Cell("m ± n"), Cell(text, 90.0))))

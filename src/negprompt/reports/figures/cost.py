@@ -13,7 +13,7 @@ from matplotlib.ticker import NullLocator
 from negprompt.reports.collect import MEAN
 from negprompt.reports.document import Plot
 from negprompt.reports.figures.canvas import PANEL, canvas, legend_below, plain, plain_axes, plot, style
-from negprompt.reports.headline import headline_score
+from negprompt.scores.headline import headline_score
 
 log = logging.getLogger(__name__)
 
