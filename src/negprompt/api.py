@@ -16,12 +16,16 @@ from torch import Tensor
 
 from negprompt import ranks, stopping
 from negprompt.data.base import load_split
-from negprompt.errors import NegPromptError
+from negprompt.detection.calibrating import calibrated_record
+from negprompt.detection.record import FILE_NAME as RECORD_FILE
+from negprompt.detection.record import DetectorRecord
+from negprompt.errors import DataError, NegPromptError
 from negprompt.evaluation.module import PromptEvaluation
 from negprompt.evaluation.results import by_side, run_metrics, scores_npz
 from negprompt.features.workbench import Workbench
 from negprompt.methods.base import PromptLearning, Surroundings
 from negprompt.prompts import bundle as bundles
+from negprompt.prompts.reader import Reader
 from negprompt.reports.figures import score_histograms
 from negprompt.request import SCHEMA, Finder, Request
 from negprompt.runs.finished import Expected, begin_anew, reusable, was_begun_anew
@@ -44,6 +48,13 @@ class Finished(NamedTuple):
     folder: Path
     metrics: dict[str, Any]
     reused: bool
+
+
+class Tested(NamedTuple):
+    """What a test ends with: the content of metrics.json, and what compared the pictures with the prompts."""
+
+    metrics: dict[str, Any]
+    reader: Reader
 
 
 class Prompts(NamedTuple):
@@ -143,7 +154,9 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
                 folder.write_bytes(bundles.ADAPTER_FILE, bundles.adapter_bytes(adapter, outside.metadata | belongs))
             folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
             with clock.phase("evaluation"):
-                metrics = _evaluate(request, bench, Prompts(bundle, adapter), folder)
+                metrics, reader = _evaluate(request, bench, Prompts(bundle, adapter), folder)
+            with clock.phase("calibration"):
+                folder.write_json(RECORD_FILE, _record(request, bench, reader).to_json())
             if tracker is not None:
                 tracker.finished(metrics)
         folder.write_json("provenance.json", provenance(clock.seconds, request.command, str(module.device)))
@@ -188,7 +201,7 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
     bench = _workbench(request)
     folder = RunFolder(output, writes=ranks.rank() == 0)
     folder.create()
-    return _evaluate(request, bench, prompts, folder)
+    return _evaluate(request, bench, prompts, folder).metrics
 
 
 def _workbench(request: Request) -> Workbench:
@@ -291,7 +304,7 @@ def _bundle(
     return PromptBundle(positive, negative, metadata)
 
 
-def _evaluate(request: Request, bench: Workbench, prompts: Prompts, folder: RunFolder) -> dict[str, Any]:
+def _evaluate(request: Request, bench: Workbench, prompts: Prompts, folder: RunFolder) -> Tested:
     """Run the test loop and write scores.npz, metrics.json and the histograms of the first score."""
     split, scores, bundle = bench.split, request.chosen_scores(), prompts.bundle
     bundles.check(bundle, bench.backbone)
@@ -311,8 +324,9 @@ def _evaluate(request: Request, bench: Workbench, prompts: Prompts, folder: RunF
     folder.write_bytes("scores.npz", scores_npz(id_record, ood, list(scores), split, shifted))
     metrics = run_metrics(id_record, ood, list(scores), split, bundle, shifted)
     folder.write_json("metrics.json", metrics)
-    if not folder.writes:
-        return metrics
+    tested = Tested(metrics, module.reader)
+    if not folder.writes or not ood:
+        return tested
     headline = next(iter(scores))
     score_histograms(
         id_record.scores[:, 0].numpy(),
@@ -320,4 +334,15 @@ def _evaluate(request: Request, bench: Workbench, prompts: Prompts, folder: RunF
         headline,
         folder.path / "figures" / f"{headline}_histograms.png",
     )
-    return metrics
+    return tested
+
+
+def _record(request: Request, bench: Workbench, reader: Reader) -> DetectorRecord:
+    """What a detector needs beside the prompts; pictures that cannot be read are no reason to lose the run."""
+    names, scores = bench.split.class_names, request.chosen_scores()
+    try:
+        held_out = request.data.held_out(request.seed)
+        return calibrated_record(names, scores, reader, held_out, bench.features_of)
+    except DataError as error:
+        log.warning("No threshold for detectors: %s", error)
+        return calibrated_record(names, scores, reader, None, bench.features_of)

@@ -52,7 +52,8 @@ def job(config: dict[str, Any]) -> None:
         parts.backbone, split, parts.data.augmentation, parts.features, root, parts.trainer, parts.top.seed
     )
     console = Console(quiet=launch.is_silent())
-    console.print(_table(bench.extract(), f"{split.name}, {parts.backbone.name}, seed {parts.top.seed}"))
+    held_out = parts.data.held_out(parts.top.seed)
+    console.print(_table(bench.extract(held_out), f"{split.name}, {parts.backbone.name}, seed {parts.top.seed}"))
     console.print(f"features are in {root / parts.backbone.name}", highlight=False, soft_wrap=True)
 
 

@@ -34,6 +34,11 @@ COMMANDS = {
     "evaluate": Command(
         "negprompt.cli.evaluate", "score with finished prompts, no training", "negprompt evaluate run=runs/icons/..."
     ),
+    "predict": Command(
+        "negprompt.cli.predict",
+        "label images, and tell those that belong to no class",
+        "negprompt predict run=runs/icons/... input=photos output=answers.csv",
+    ),
     "search": Command(
         "negprompt.cli.search",
         "choose settings on validation pictures",

@@ -37,7 +37,7 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         name: of the command; its yaml in `conf/` has the same, with _ between two words.
         module: offers `check(config)` and `job(config)`, both of plain dictionaries, and perhaps
             `sweep(arguments, composed)` for --multirun, which returns the exit code; with `ALONE`, one process is
-            enough whatever `trainer.devices` says.
+            enough whatever `trainer.devices` says, and `WHEN_STOPPED` tells what a signal leaves.
         words: Hydra overrides and flags.
 
     Returns:
@@ -45,8 +45,10 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         130 Ctrl-C, 143 terminated.
     """
     wants_traceback = os.environ.get(FULL_ERROR) == "1"
+    kept = stop.KEPT
     try:
         command = importlib.import_module(module)
+        kept = getattr(command, "WHEN_STOPPED", kept)
         _quiet()
         arguments = parse(words)
         composed = members(_yaml(name), arguments) if "--help" not in arguments.flags else []
@@ -64,7 +66,7 @@ def run_command(name: str, module: str, words: Sequence[str]) -> int:
         sys.argv = [f"negprompt {name}", *arguments.for_hydra]  # what a run notes down as its command
         failures = _run(name, command.job, composed, swept(arguments.overrides), wants_traceback)
     except KeyboardInterrupt:
-        return stop.report(name)
+        return stop.report(name, kept)
     except Exception as error:
         if wants_traceback:
             raise

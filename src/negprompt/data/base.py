@@ -46,6 +46,10 @@ VALIDATION_SETS = (
 """Data sets with pictures that settings may be chosen on, for messages."""
 
 
+MOST_HELD_OUT = 1000
+"""Pictures that `IDSets.held_out` gives at most: they cost a pass of the backbone, and promise shares down to 0.001."""
+
+
 class IDPictures(NamedTuple):
     """Everything on the ID side of a benchmark.
 
@@ -118,6 +122,16 @@ class IDSets(Settings):
         Raises:
             DataError: something is missing or damaged.
         """
+
+    def held_out(self, seed: int) -> ImageSet | None:  # noqa: ARG002 -- for those that have some
+        """ID pictures that the run of a seed neither trains on nor tests, for thresholds; None where there are none.
+
+        They show all classes. By default there are none.
+
+        Raises:
+            DataError: something is missing or damaged.
+        """
+        return None
 
     def names(self) -> tuple[str, ...]:
         """Class names in label order; where it can be, without a look at the pictures."""

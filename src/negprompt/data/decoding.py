@@ -44,6 +44,21 @@ def decode(encoded: bytes, key: str, set_name: str) -> Image.Image:
         raise DataError(msg) from error
 
 
+def as_rgb(image: Image.Image, key: str, set_name: str) -> Image.Image:
+    """What `decode` makes of a picture that is open already.
+
+    Raises:
+        DataError: it has no pixels, cannot be loaded, is too large or has no 8-bit form; names the picture and its set.
+    """
+    try:
+        _refuse_size(image)
+        image.load()
+        return _rgb(_upright(image))
+    except Exception as error:
+        msg = f"Picture {key!r} of {set_name} {_fault(error)}."
+        raise DataError(msg) from error
+
+
 def mode_of(encoded: bytes) -> str:
     """Colour mode that a picture is saved in, as Pillow calls it: RGB, L, P, CMYK, I;16, ...; from its header."""
     return str(_opened(encoded).mode)
@@ -54,12 +69,19 @@ def _loaded(encoded: bytes) -> Image.Image:
         fault = "is empty (0 bytes)"
         raise _UnfitError(fault, _REPLACE)
     image = _opened(encoded)
-    width, height = image.size
-    if width * height > _MAX_PIXELS:  # before `load`, which takes the memory
-        fault = f"is too large ({width} x {height} pixels, more than {_MAX_PIXELS} in all)"
-        raise _UnfitError(fault, _SHRINK)
+    _refuse_size(image)  # before `load`, which takes the memory
     _load_whole(image)
     return image
+
+
+def _refuse_size(image: Image.Image) -> None:
+    width, height = image.size
+    if not width * height:
+        fault = f"has no pixels ({width} x {height})"
+        raise _UnfitError(fault, _REPLACE)
+    if width * height > _MAX_PIXELS:
+        fault = f"is too large ({width} x {height} pixels, more than {_MAX_PIXELS} in all)"
+        raise _UnfitError(fault, _SHRINK)
 
 
 def _opened(encoded: bytes) -> ImageFile.ImageFile:

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from negprompt.data.base import Declared
 from negprompt.data.classes import Classes, from_keys, renamed
-from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, by_folder, without_class
+from negprompt.data.own import OwnID
 from negprompt.data.stored import TEST, TRAIN
 from negprompt.data.tree import Tree, list_tree
 from negprompt.errors import ConfigError, DataError
@@ -24,7 +24,7 @@ _VAL_NAMES = ("val", "validation")
 _TEST_NAMES = ("test", *_VAL_NAMES)
 
 
-class FolderID(Declared, ListedID):
+class FolderID(OwnID):
     """`root/train/<class>/*` and `root/test/<class>/*`, or `root/<class>/*` of which a share is kept for the test.
 
     `test_fraction`: share of each class that is test where the folder has no train/ and test/; the draw is a function

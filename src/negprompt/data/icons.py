@@ -54,6 +54,14 @@ class IconsID(IDSets):
         _refuse_empty_classes(test, names)
         return IDPictures(names, len(train_names), _take(pool, drawn), test)
 
+    def held_out(self, seed: int) -> ImageSet | None:
+        """The validation pictures, where others are tested."""
+        del seed
+        shards, shard = _Shards.open(self.root), "id_val.tar"
+        if self.part == "val" or shard not in shards.index["shards"]:
+            return None
+        return shards.images(shard, self._names(shards), f"{self.name}/val")
+
     def names(self) -> tuple[str, ...]:
         """Those of the benchmark that are used."""
         return self._names(_Shards.open(self.root))

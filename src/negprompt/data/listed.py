@@ -14,7 +14,7 @@ from pydantic import Field
 
 from negprompt.data import few_shot
 from negprompt.data import manifest as manifests
-from negprompt.data.base import Expected, IDPictures, IDSets, Problem, Source, num_train_classes
+from negprompt.data.base import MOST_HELD_OUT, Expected, IDPictures, IDSets, Problem, Source, num_train_classes
 from negprompt.data.classes import Classes
 from negprompt.data.listing import Listing
 from negprompt.data.shards.excerpt import excerpt
@@ -83,6 +83,26 @@ class ListedID(IDSets, Stored):
         refuse_empty_classes(test, classes)
         shifted = {name: self._tested(name, classes) for name in self.shifted_sets()}
         return IDPictures(classes.names, trained, train, test, shifted)
+
+    def held_out(self, seed: int) -> ImageSet | None:
+        """Training pictures that the few-shot draw has left over, a draw of them where they are many.
+
+        None where classes are tested that have no training pictures.
+        """
+        return None if self.class_fraction < 1 else self.left_over(seed)
+
+    def left_over(self, seed: int) -> ImageSet | None:
+        """Training pictures of the classes used, without the few-shot draw of a seed; None where nothing is left."""
+        classes = self.classes()
+        listing = self._of(self.listing(TRAIN), classes)
+        drawn = set(self.draw(seed).keys)
+        rows = np.array([row for row, key in enumerate(listing.keys) if key not in drawn], np.int64)
+        if not len(rows):
+            return None
+        if len(rows) > MOST_HELD_OUT:
+            rows = np.sort(np.random.default_rng([seed, len(rows)]).choice(rows, MOST_HELD_OUT, replace=False))
+        images = self._images(listing.take(rows), TRAIN, classes, classes.keys)
+        return images._replace(name=f"{self.name}/held_out")
 
     def draw(self, seed: int) -> Listing:
         """The few-shot pictures of a seed, before a look at them."""

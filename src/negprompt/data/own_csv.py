@@ -10,15 +10,15 @@ from pydantic import Field
 
 from negprompt.data.base import Declared
 from negprompt.data.classes import Classes, from_keys, renamed
-from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, of_rows
+from negprompt.data.own import OwnID
 from negprompt.data.own_tables import Row, read_csv
 from negprompt.data.stored import TEST, TRAIN
 from negprompt.errors import ConfigError, DataError
 
 
-class CsvID(Declared, ListedID):
+class CsvID(OwnID):
     """ID pictures of a csv file whose split column says train or test; other rows are left aside.
 
     `file`: the csv; paths in it count from `root`, None for the csv's folder. `class_names`: .txt or .csv with other

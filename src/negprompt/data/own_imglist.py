@@ -9,15 +9,15 @@ from pydantic import Field
 
 from negprompt.data.base import Declared
 from negprompt.data.classes import Classes, from_keys, renamed
-from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import Listing, of_rows
+from negprompt.data.own import OwnID
 from negprompt.data.own_csv import base
 from negprompt.data.own_tables import read_imglist
 from negprompt.errors import ConfigError, DataError
 
 
-class ImglistID(Declared, ListedID):
+class ImglistID(OwnID):
     """ID pictures of two image lists; labels are whole numbers from 0.
 
     `train_list`, `test_list`: the lists; paths in them count from `root`, None for each list's folder. `class_names`:

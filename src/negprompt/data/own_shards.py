@@ -15,9 +15,9 @@ from pydantic import Field
 from negprompt.data.base import Declared
 from negprompt.data.cache import read_arrays, write_arrays
 from negprompt.data.classes import Classes, from_keys, readable, renamed
-from negprompt.data.listed import ListedID
 from negprompt.data.listed_ood import ListedOOD, chosen
 from negprompt.data.listing import NO_CLASS, Listing
+from negprompt.data.own import OwnID
 from negprompt.data.own_csv import in_order
 from negprompt.data.progress import shown
 from negprompt.data.shards.fetch import ShardCache, is_remote, local_path
@@ -32,7 +32,7 @@ _THREADS = 8
 _TRIES = 3
 
 
-class WebDatasetID(Declared, ListedID):
+class WebDatasetID(OwnID):
     """ID pictures of webdataset shards.
 
     `train`, `test`: folder, file, glob or brace pattern, URL or `pipe:` command, several with `::` between them.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from negprompt.backbones.base import BackboneSettings, FrozenBackbone
 from negprompt.detection.calibration import Calibration
@@ -19,6 +19,8 @@ from negprompt.scores.choice import ScoreChoice
 from negprompt.scores.headline import headline_score
 
 GivenBackbone = str | BackboneSettings | FrozenBackbone | None
+GivenScore = str | Mapping[str, Mapping[str, Any]] | None
+"""A name, or a name with the node that conf/score has of it ({"mcm": {"_target_": ..., "temperature": 0.5}})."""
 
 
 class Loaded(NamedTuple):
@@ -40,7 +42,7 @@ class Loaded(NamedTuple):
 def load(
     run: str | Path,
     backbone: GivenBackbone = None,
-    score: str | None = None,
+    score: GivenScore = None,
     class_names: Sequence[str] | None = None,
 ) -> Loaded:
     """Read a finished run, or one file of prompts.
@@ -48,7 +50,7 @@ def load(
     Args:
         run: run folder, its `prompts.safetensors`, or a file that `Detector.save` wrote.
         backbone: an object, its settings or its name; None for the one the prompts were learned on.
-        score: name of a score; None for the one that was calibrated, or else the one the method is known for.
+        score: name of a score, or its node; None for the one that was calibrated, or else the one the method is known for.
         class_names: K names in label order; None for those of the run.
 
     Raises:
@@ -68,10 +70,15 @@ def load(
     nodes = dict(config.get("score") or {})
     if record is not None:
         nodes[record.score] = record.score_node
+    if isinstance(score, Mapping):
+        nodes.update(score)
+        score = next(iter(score))
     name = score or (record.score if record is not None else _known_for(nodes, learned))
     choice = score_of(name, nodes)
     refuse_lacking(name, choice, learned)
-    calibration = None if record is None or name != record.score or names != record.class_names else record.calibration
+    calibration = None
+    if record is not None and (name, names, choice.node) == (record.score, record.class_names, record.score_node):
+        calibration = record.calibration
     frozen = backbone_of(backbone, config, bundle.metadata)
     bundles.check(bundle, frozen)
     return Loaded(frozen, learned, names, name, choice, calibration)

@@ -76,6 +76,8 @@ def _refuse_equal_names(names: Sequence[str]) -> None:
 
 
 def _mean(sets: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    if not sets:  # a detector that is fitted from Python has no OOD pictures
+        return {}
     return {key: float(np.mean([values[key] for values in sets])) for key in sets[0] if key not in _COUNTS}
 
 

@@ -109,7 +109,15 @@ class Workbench:
         Raises:
             NegPromptError: the store is damaged or cannot be written.
         """
-        view = View(self.split.train)
+        return self.features_of(self.split.train)
+
+    def features_of(self, images: ImageSet) -> Tensor:
+        """Features (N, D) of pictures under the test transform, not normalised.
+
+        Raises:
+            NegPromptError: the store is damaged or cannot be written, or a picture is corrupt.
+        """
+        view = View(images)
         if self._features.mode == "none":
             return computed(view, self.backbone, self._trainer)
         return self._training_store.get([view]).stored[0].features[:]
@@ -133,8 +141,11 @@ class Workbench:
         }
         return FeatureDataModule(FeatureDataset([], []), tests, self._batches(1))
 
-    def extract(self) -> list[Extracted]:
+    def extract(self, held_out: ImageSet | None = None) -> list[Extracted]:
         """Fill the store with everything that runs on this benchmark read; one row for each set.
+
+        Args:
+            held_out: pictures for thresholds (`IDSets.held_out`), where there are some.
 
         Raises:
             NegPromptError: the store is damaged or cannot be written.
@@ -143,6 +154,9 @@ class Workbench:
         train = self._training_store.get(views)
         tests = self._store.get([View(images) for images in sets.values()])
         rows = [_extracted("train", self.split.train, train, slice(None))]
+        if held_out is not None:
+            filled = self._training_store.get([View(held_out)])
+            rows.append(_extracted("held out", held_out, filled, slice(None)))
         return rows + [
             _extracted(name, images, tests, slice(place, place + 1))
             for place, (name, images) in enumerate(sets.items())

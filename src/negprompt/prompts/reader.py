@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own convention
 from torch import Tensor
 
@@ -20,6 +21,11 @@ class Reader:
     def __init__(self, text: TextFeatures, logit_scale: float) -> None:
         self._text = text
         self._logit_scale = logit_scale
+
+    @property
+    def device(self) -> torch.device:
+        """Where the prompts are, and pictures are wanted."""
+        return self._text.positive.device
 
     def similarity(self, features: Tensor, local: Tensor | None = None) -> Similarity:
         """Cosines of image features (B, D) and those of their regions (B, R, D), neither of unit length."""
