@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from rich.console import Console
 
-from negprompt.cli.build import settings
+from negprompt.backbones.base import BackboneSettings
+from negprompt.cli.build import one_score, settings, target
 from negprompt.detection.calibration import check_share
 from negprompt.detection.export.formats import FormatName, file_format
-from negprompt.detection.export.graph import check_score
-from negprompt.detection.export.write import Exported, export, level_of
-from negprompt.detection.loading import load
+from negprompt.detection.export.write import Exported, export
+from negprompt.detection.loading import GivenScore, load
 from negprompt.errors import ConfigError, RunError
 from negprompt.runs.finished import find_run
 from negprompt.runs.folder import RunFolder
@@ -29,46 +29,60 @@ class ExportSettings(Settings):
     run: Annotated[str, Field(min_length=1)]
     format: FormatName
     output: Annotated[str, Field(min_length=1)] | None
-    score: str | None
     ood_alpha: float | None
     device: Literal["cpu", "cuda"]
 
 
+class Parts(NamedTuple):
+    """Checked settings of one call; `backbone` and `score` None for the run's own."""
+
+    top: ExportSettings
+    backbone: BackboneSettings | None
+    score: GivenScore
+
+
 def check(config: dict[str, Any]) -> None:
     """Refuse bad settings before anything is loaded."""
-    chosen = _settings(config)
-    if chosen.device == "cuda" and not torch.cuda.is_available():
+    top, backbone, _ = _parts(config)
+    if backbone is not None:
+        backbone.check()
+    if top.device == "cuda" and not torch.cuda.is_available():
         msg = "device=cuda: PyTorch finds no CUDA device here; leave it out, the file is for any device."
         raise ConfigError(msg)
-    if chosen.ood_alpha is not None:
-        check_share(chosen.ood_alpha, "ood_alpha")
-    file_format(chosen.format)
-    find_run(chosen.run)
-    _refuse_other_things(_output(chosen))
+    if top.ood_alpha is not None:
+        check_share(top.ood_alpha, "ood_alpha")
+    file_format(top.format)
+    _refuse_other_things(_output(top))
 
 
 def job(config: dict[str, Any]) -> None:
     """Write the file and say what is in it."""
-    chosen = _settings(config)
-    output = _output(chosen)
+    top, backbone, score = _parts(config)
+    loaded = load(top.run, backbone, score)
+    output = _output(top)
     RunFolder(output.parent).create()
-    loaded = load(chosen.run, score=chosen.score)
-    check_score(loaded.score_name, loaded.score)
-    level_of(loaded, chosen.ood_alpha)
-    exported = export(loaded, output, chosen.format, alpha=chosen.ood_alpha, device=chosen.device)
-    console = Console()
+    exported = export(loaded, output, top.format, alpha=top.ood_alpha, device=top.device)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     for line in _summary(exported, loaded.score_name, len(loaded.class_names)):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line)
 
 
-def _settings(config: dict[str, Any]) -> ExportSettings:
-    return settings(ExportSettings, {key: config[key] for key in ExportSettings.model_fields}, "")
+def _parts(config: dict[str, Any]) -> Parts:
+    node = config.get("backbone")
+    return Parts(
+        settings(ExportSettings, {key: config[key] for key in ExportSettings.model_fields}, ""),
+        None if node is None else target(BackboneSettings, node, "backbone"),  # type: ignore[type-abstract]
+        one_score(config.get("score"), "a file has one score"),
+    )
 
 
-def _output(chosen: ExportSettings) -> Path:
-    if chosen.output is not None:
-        return Path(chosen.output)
-    return find_run(chosen.run).path / "export" / f"detector{file_format(chosen.format).ending}"
+def _output(top: ExportSettings) -> Path:
+    """Where the file goes: as told, or beside the prompts."""
+    if top.output is not None:
+        return Path(top.output)
+    run = Path(top.run)
+    folder = run.parent if run.is_file() and run.suffix == ".safetensors" else find_run(run).path
+    return folder / "export" / f"detector{file_format(top.format).ending}"
 
 
 def _refuse_other_things(output: Path) -> None:
@@ -83,7 +97,7 @@ def _refuse_other_things(output: Path) -> None:
 
 def _summary(exported: Exported, score: str, classes: int) -> list[str]:
     if exported.level is None:
-        verdict = "no threshold: the run has no calibration"
+        verdict = "no threshold: the run has no calibration of this score"
     else:
         level = exported.level
         verdict = f"OOD below {level.value:.6g}: {level.calibration.promise(level.alpha)}"

@@ -50,7 +50,7 @@ def check(graph: DetectorGraph, answer: Answer, pictures: Tensor) -> Checked:
     """
     seen, worst = 0, 0.0
     for batch in _batches(graph, pictures):
-        expected = dict(zip(graph.names, graph(batch), strict=True))
+        expected = graph.answers(batch)
         found = {name: value.to(graph.device) for name, value in answer(batch).items()}
         _same_form(found, expected)
         worst = max(worst, _difference(found, expected, graph.inputs(batch), graph, len(batch)))

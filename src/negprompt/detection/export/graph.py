@@ -68,10 +68,9 @@ class DetectorGraph(nn.Module):
         self._mean, self._std = (torch.tensor(value, device=device).view(1, 3, 1, 1) for value in (spec.mean, spec.std))
         self._calibration = None if level is None else torch.as_tensor(level.calibration.scores, device=device)
         self._below = None if level is None else level.value
-        verdict = () if level is None else ("p_value", "is_ood")
-        nearest = () if loaded.learned.bundle.negative is None else ("nearest_negative",)
-        self.names = ("similarity", "label", "score", *verdict, *nearest)
         self.eval()
+        with torch.no_grad():
+            self.names = tuple(self.answers(torch.zeros(1, 3, self.size, self.size, device=device)))
 
     @property
     def device(self) -> torch.device:
@@ -91,16 +90,19 @@ class DetectorGraph(nn.Module):
         p_value = (1 + not_above).double() / (self._calibration.shape[0] + 1)
         return {"p_value": p_value, "is_ood": score < self._below}
 
+    def answers(self, image: Tensor) -> dict[str, Tensor]:
+        """Outputs of a batch by name."""
+        inputs = self.inputs(image)
+        positive, negative, _ = inputs.similarity
+        score = self._score.function(inputs).double()
+        outputs = {"similarity": positive, "label": positive.argmax(dim=1), "score": score, **self.verdict(score)}
+        if negative is not None:
+            outputs["nearest_negative"] = negative.amax(dim=2).argmax(dim=1)
+        return outputs
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Outputs of a batch, in the order of `names`."""
-        inputs = self.inputs(image)
-        cosines = inputs.similarity
-        score = self._score.function(inputs).double()
-        outputs = {"similarity": cosines.positive, "label": cosines.positive.argmax(dim=1), "score": score}
-        outputs |= self.verdict(score)
-        if cosines.negative is not None:
-            outputs["nearest_negative"] = cosines.negative.amax(dim=2).argmax(dim=1)
-        return tuple(outputs[name] for name in self.names)
+        return tuple(self.answers(image).values())
 
 
 def check_score(name: str, score: ScoreChoice) -> None:
