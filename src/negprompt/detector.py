@@ -77,7 +77,7 @@ class Detector(PromptDetector):
         def read(run: Path) -> Detector:
             return cls.load(run, device=device)
 
-        detector: Detector = trained(request, data, read)
+        detector = trained(request, data, read)
         if calibrate == "cross_validation":
             detector.set_calibration(cross_validated(request, every, names, detector, folds))
         return detector

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -28,8 +28,10 @@ from negprompt.types import ImageSet
 
 log = logging.getLogger(__name__)
 
+Kind = TypeVar("Kind", bound=PromptDetector)
 
-def trained(request: Request, data: IDSets, use: Callable[[Path], PromptDetector]) -> PromptDetector:
+
+def trained(request: Request, data: IDSets, use: Callable[[Path], Kind]) -> Kind:
     """Train on images at hand in a folder that is gone afterwards, and read what comes out.
 
     Args:
@@ -97,7 +99,7 @@ def cross_validated_run(run: Path, detector: PromptDetector, folds: int, trainer
             f"calibration=cross_validation needs {folder / 'config.yaml'}: load the run folder, not its prompts alone."
         )
         raise RunError(msg) from error
-    request = replace(build_request(config), trainer=trainer)
+    request = replace(build_request(config), trainer=trainer.model_copy(update={"progress_bar": False}))
     pictures = request.data.load(request.seed)
     if pictures.num_train_classes < len(pictures.class_names) or pictures.class_names != detector.classes:
         msg = (

@@ -52,7 +52,7 @@ def scored(reader: Reader, score: ScoreChoice, features: Tensor) -> Tensor:
     """Scores (N,) float64 of image features (N, D), which are not normalised."""
     device = reader.device
     parts = []
-    for some in features.split(_AT_ONCE):
+    for some in torch.split(features, _AT_ONCE):
         given = some.to(device)
         inputs = reader.inputs(given)
         if "candidates" in score.needs:

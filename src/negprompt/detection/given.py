@@ -123,8 +123,8 @@ def encoded_of(image: Picture, place: int) -> bytes:
 
 def take(images: ImageSet, rows: Sequence[int], name: str = NAME) -> ImageSet:
     """Some of the images, in that order."""
-    keys, encoded, labels = ([values[row] for row in rows] for values in (images.keys, images.encoded, images.labels))
-    return ImageSet(name, keys, encoded, labels)
+    keys, encoded, labels = images.keys, images.encoded, images.labels
+    return ImageSet(name, [keys[row] for row in rows], [encoded[row] for row in rows], [labels[row] for row in rows])
 
 
 def kept_aside(labels: Sequence[int], share: float, seed: int) -> list[int]:

@@ -50,7 +50,7 @@ def load(
     Args:
         run: run folder, its `prompts.safetensors`, or a file that `Detector.save` wrote.
         backbone: an object, its settings or its name; None for the one the prompts were learned on.
-        score: name of a score, or its node; None for the one that was calibrated, or else the one the method is known for.
+        score: name of a score, or its node; None for the calibrated one, or else the one the method is known for.
         class_names: K names in label order; None for those of the run.
 
     Raises:

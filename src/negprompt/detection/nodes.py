@@ -92,7 +92,7 @@ def backbone_of(
     if given is None and (node := config.get("backbone")) is not None:
         if "weights_dir" in node and os.environ.get(_WEIGHTS):
             node = {**node, "weights_dir": os.environ[_WEIGHTS]}
-        return settings_of(BackboneSettings, node, "backbone").build()  # type: ignore[type-abstract] -- its heirs
+        return settings_of(BackboneSettings, node, "backbone").build()  # type: ignore[type-abstract]
     return _named(str(metadata["backbone_tag"]) if given is None else given, metadata).build()
 
 
@@ -157,7 +157,7 @@ def class_names_of(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> tu
     if wanted in (None, class_names_sha256(trained)):
         return tuple(trained)
     try:
-        names = settings_of(IDSets, config.get("data", {}), "data").names()  # type: ignore[type-abstract] -- its heirs
+        names = settings_of(IDSets, config.get("data", {}), "data").names()  # type: ignore[type-abstract]
     except Exception as error:  # whatever a data set that is gone leads to
         msg = (
             f"These prompts were trained on {len(trained)} classes and tested on others, and the data set that has "

@@ -30,7 +30,7 @@ _GIVEN = "the given images"
 _CHANNELS = (1, 3, 4)
 
 
-def one_by_one(images: Pictures) -> Iterator[Picture]:
+def one_by_one(images: object) -> Iterator[Picture]:
     """The pictures of whatever was given: one, a batch in one array or tensor, or several of any kind.
 
     Raises:
