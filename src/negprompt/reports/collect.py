@@ -83,8 +83,24 @@ def collect(runs_dir: str | Path) -> list[dict[str, Any]]:
     if not rows:
         message = f"No finished run in {folder}: a run counts once its folder holds {DONE}."
         raise RunError(message)
+    rows = _tested_on_ood(rows, folder)
     check_comparable(rows)
     return rows
+
+
+def _tested_on_ood(rows: Sequence[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Rows that have something to compare: runs of `ood=none` have an ID accuracy alone.
+
+    Raises:
+        RunError: no run has.
+    """
+    tested = [row for row in rows if ood_sets(row)]
+    if not tested:
+        message = f"The runs in {folder} were tested on no OOD picture (ood=none): name some with ood=..."
+        raise RunError(message)
+    if untested := len(rows) - len(tested):
+        log.warning("Left out, since they were tested on no OOD picture (ood=none): %d runs", untested)
+    return tested
 
 
 def check_comparable(rows: Iterable[Mapping[str, Any]]) -> None:
