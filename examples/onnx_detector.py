@@ -1,4 +1,4 @@
-"""A detector without negprompt or PyTorch: pip install onnxruntime pillow; python onnx_detector.py FILE.onnx PICTURE..."""
+"""A detector without negprompt and PyTorch (pip install onnxruntime pillow): onnx_detector.py FILE.onnx PICTURE..."""
 
 import json
 import sys

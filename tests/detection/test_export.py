@@ -10,10 +10,10 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 -- torch's own convention
 from helpers import CLASS_NAMES, encoded, picture, tiny_backbone
 
-from negprompt.backbones.embedded import EmbeddedSettings
+from negprompt.backbones.embedded import EmbeddedSettings, shipped_adapter
 from negprompt.backbones.openclip import OpenClipBackbone
 from negprompt.detection.calibration import Calibration, p_values
 from negprompt.detection.detector import PromptDetector
@@ -27,7 +27,7 @@ from negprompt.detection.export.write import export, level_of
 from negprompt.detection.loading import Loaded
 from negprompt.detection.readers import Learned
 from negprompt.errors import ConfigError, ExportError, RunError
-from negprompt.prompts.bundle import class_names_sha256
+from negprompt.prompts.bundle import class_names_sha256, read_adapter
 from negprompt.scores.choice import choose
 from negprompt.types import ImageSpec, PromptBundle
 
@@ -136,6 +136,22 @@ def test_scores_of_cosines_and_regions_are_in_the_file(backbone, boxes, score, k
     assert found["score"].dtype == torch.float64
     assert found["score"].numpy() == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE)
     assert np.ptp(found["score"].numpy()) > 0
+
+
+@pytest.mark.parametrize("score", ["ctw", "atd"])
+def test_a_tower_that_says_no_is_in_the_file_as_its_prompts(boxes, score, tmp_path):
+    one = loaded(EmbeddedSettings(name="tiny_rn").build(), (score, {}), negatives=0)
+    adapter = read_adapter(shipped_adapter("embedded/tiny_rn", "clipn")).tensors
+    method = {"_target_": "negprompt.methods.clipn.ClipnSettings", "context_words": "a photo of a"}
+    one = one._replace(learned=Learned(one.learned.bundle, adapter, method))
+    export(one, tmp_path / "file", "onnx")
+    spec = one.backbone.image_spec
+    answer = file_format("onnx").opened((tmp_path / "file").read_bytes(), CPU)
+    found = answer(torch.stack([pixels_in_unit_range(image, spec) for image in boxes]))
+    expected = PromptDetector(one, device="cpu")(boxes)
+    assert found["score"].numpy() == pytest.approx(expected.score, abs=TOLERANCE)
+    assert np.ptp(expected.score) > 100 * TOLERANCE
+    assert [NAMES[place] for place in found["nearest_negative"]] == expected.nearest_negative
 
 
 def test_without_calibration_and_negatives_a_file_has_less_to_say(backbone, tmp_path):
@@ -290,7 +306,7 @@ class Untraceable(OpenClipBackbone):
 def test_a_tower_that_a_format_cannot_hold_is_one_message(tmp_path):
     broken = tiny_backbone()
     broken.__class__ = Untraceable
-    with pytest.raises(ExportError, match="tiny_test with score=negprompt cannot be written as onnx.*linalg_svd"):
+    with pytest.raises(ExportError, match=r"tiny_test with score=negprompt cannot be written as onnx.*linalg_svd"):
         export(loaded(broken), tmp_path / "file")
     assert not list(tmp_path.iterdir())
 
@@ -311,7 +327,7 @@ def test_a_threshold_needs_a_calibration_that_can_promise_it(backbone, tmp_path)
 
 def test_a_place_that_cannot_be_written_is_named(backbone, tmp_path):
     (tmp_path / "file").write_bytes(encoded(picture(0.1, 1)))
-    with pytest.raises(RunError, match="Cannot write .*output=<file>"):
+    with pytest.raises(RunError, match=r"Cannot write .*output=<file>"):
         export(loaded(backbone), tmp_path / "file" / "inside.onnx")
 
 

@@ -77,11 +77,12 @@ def _parts(config: dict[str, Any]) -> Parts:
 
 
 def _output(top: ExportSettings) -> Path:
-    """Where the file goes: as told, or beside the prompts."""
+    """Where the file goes: as told, or beside the prompts; the run must be there either way."""
+    run = Path(top.run)
+    saved = run.is_file() and run.suffix == ".safetensors"
+    folder = run.parent if saved else find_run(run).path
     if top.output is not None:
         return Path(top.output)
-    run = Path(top.run)
-    folder = run.parent if run.is_file() and run.suffix == ".safetensors" else find_run(run).path
     return folder / "export" / f"detector{file_format(top.format).ending}"
 
 

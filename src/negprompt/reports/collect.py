@@ -99,7 +99,7 @@ def _tested_on_ood(rows: Sequence[dict[str, Any]], folder: Path) -> list[dict[st
         message = f"The runs in {folder} were tested on no OOD picture (ood=none): name some with ood=..."
         raise RunError(message)
     if untested := len(rows) - len(tested):
-        log.warning("Left out, since they were tested on no OOD picture (ood=none): %d runs", untested)
+        log.warning("Left out, since they were tested on no OOD picture (ood=none): %d run(s)", untested)
     return tested
 
 
