@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "negprompt"
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 ONLY_IN_A_PACKAGE = [contract for contract in CONTRACTS if contract["name"].endswith(" only")]
-LAYERS, HYDRA, WANDB, FIGURES, LIGHTNING, OPEN_CLIP, WEBDATASET, OPTUNA = (contract["name"] for contract in CONTRACTS)
+LAYERS, HYDRA, WANDB, FIGURES, LIGHTNING, OPEN_CLIP, WEBDATASET, OPTUNA, ONNX = (
+    contract["name"] for contract in CONTRACTS
+)
 
 
 def check_imports(source):
@@ -62,6 +64,7 @@ def test_every_contract_holds():
         ("backbones/violation.py", "import open_clip", OPEN_CLIP),
         ("data/violation.py", "def late():\n    import webdataset", WEBDATASET),
         ("cli/violation.py", "import optuna", OPTUNA),
+        ("detection/export/violation.py", "import onnxruntime", ONNX),
     ],
 )
 def test_a_violation_breaks_its_contract_and_no_other(copy_of_source, file, line, contract):

@@ -38,6 +38,10 @@ class RunError(NegPromptError):
     """A run folder cannot be written, read or continued."""
 
 
+class ExportError(NegPromptError):
+    """An exported file does not answer as the detector does, or cannot be made."""
+
+
 class RunBusyError(NegPromptError):
     """Another process makes the same run right now. Nothing is wrong: a command leaves with exit code 75."""
 

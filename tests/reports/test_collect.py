@@ -229,3 +229,14 @@ def test_a_run_may_stand_beside_the_same_run_on_more_shifted_sets() -> None:
     assert [row.seeds for row in summary(rows)] == [(1,), (1,)]
     with pytest.raises(RunError, match="seed 1"):
         summary([*rows, with_shifted(seed=1)])
+
+
+def test_runs_without_ood_pictures_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    none = {"scores": {"mcm": {"mean": {}}}, "class_names_sha256": "d" * 64}  # of all classes, not of those left
+    write(tmp_path / "a", metrics())
+    write(tmp_path / "b", metrics() | none)
+    with caplog.at_level(logging.WARNING):
+        assert [row["run"] for row in collect(tmp_path)] == [str(tmp_path / "a")]
+    assert "b was tested on no OOD picture (ood=none)" in caplog.text
+    with pytest.raises(RunError, match=r"tested on no OOD picture \(ood=none\)"):
+        collect(tmp_path / "b")

@@ -154,3 +154,11 @@ def test_a_table_without_alternative_is_cut_between_columns() -> None:
     table.add_row("row", "1" * 12, "2" * 12)
     assert [line.split() for line in rendered(table, 40) if "row" in line] == [["row", "1" * 12, "2" * 12]]
     assert [line.split() for line in rendered(table, 24) if "row" in line] == [["row", "1" * 12], ["row", "2" * 12]]
+
+
+def test_a_run_without_ood_pictures_has_its_accuracy_alone():
+    lines = rendered(run_table(metrics((), {}, scores={}) | {"scores": {"mcm": {"mean": {}}}}), 120)
+    text = "\n".join(lines)
+    assert "negprompt on openood (vit_b16_laion2b, 16 shots, seed 1): ID accuracy 73.5 %" in text
+    assert "No OOD picture was looked at (ood=none)" in text
+    assert "AUROC /" not in text

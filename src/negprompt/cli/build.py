@@ -15,6 +15,7 @@ from negprompt.backbones.chunks import TextChunk
 from negprompt.backbones.text import TextPath
 from negprompt.cli.explain import config_error
 from negprompt.data.base import IDSets, OODSets
+from negprompt.detection.loading import GivenScore
 from negprompt.errors import ConfigError, nearest
 from negprompt.features.settings import FeatureSettings
 from negprompt.methods.base import MethodSettings
@@ -139,6 +140,19 @@ def both_sides(config: Mapping[str, Any], example: str) -> tuple[IDSets, OODSets
         target(IDSets, config["data"], "data"),  # type: ignore[type-abstract]
         target(OODSets, config["ood"], "ood"),  # type: ignore[type-abstract]
     )
+
+
+def one_score(nodes: Mapping[str, Any] | None, why: str) -> GivenScore:
+    """The score of a command that takes one, None where none was chosen.
+
+    Raises:
+        ConfigError: several were.
+    """
+    chosen = {name: node for name, node in (nodes or {}).items() if isinstance(node, Mapping)}
+    if len(chosen) > 1:
+        msg = f"score={','.join(chosen)}: {why}; choose one of them."
+        raise ConfigError(msg)
+    return chosen or None
 
 
 def _refuse_own(cls: type[Settings], values: Mapping[str, Any], prefix: str) -> None:

@@ -66,6 +66,11 @@ COMMANDS = {
         "prompts of CoOp, LoCoOp or NegPrompt checkpoints, to evaluate or to start from",
         "negprompt import file=model.pth.tar-50 output=imported/coop backbone=vit_b16_openai data=imagenet_1k",
     ),
+    "export": Command(
+        "negprompt.cli.export",
+        "a run to one ONNX or TorchScript file with its threshold",
+        "negprompt export run=runs/icons/... output=detector.onnx",
+    ),
     "report": Command("negprompt.cli.report", "run folders to tables and figures", "negprompt report runs=runs/icons"),
     "fetch": Command(
         "negprompt.cli.fetch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -12,7 +12,7 @@ from pydantic import Field
 from rich.console import Console
 
 from negprompt.backbones.base import BackboneSettings
-from negprompt.cli.build import settings, target
+from negprompt.cli.build import one_score, settings, target
 from negprompt.cli.cross_validation import cross_validated_run
 from negprompt.data.contents import Files
 from negprompt.data.progress import shown
@@ -142,16 +142,8 @@ def _parts(config: dict[str, Any]) -> Parts:
         settings(PredictSettings, {key: config[key] for key in PredictSettings.model_fields}, ""),
         settings(TrainerSettings, config["trainer"], "trainer"),
         None if node is None else target(BackboneSettings, node, "backbone"),  # type: ignore[type-abstract]
-        _score(config.get("score")),
+        one_score(config.get("score"), "images are judged by one score"),
     )
-
-
-def _score(nodes: Mapping[str, Any] | None) -> GivenScore:
-    chosen = {name: node for name, node in (nodes or {}).items() if isinstance(node, Mapping)}
-    if len(chosen) > 1:
-        msg = f"score={','.join(chosen)}: images are judged by one score; choose one of them."
-        raise ConfigError(msg)
-    return chosen or None
 
 
 def _answers(

@@ -100,6 +100,9 @@ def _read(folder: Path) -> tuple[dict[str, Any] | None, str]:
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         return None, f"{METRICS_FILE} lacks {', '.join(missing)}: delete the folder and run the command again"
+    means = {"mean", *content.get("groups", ())}
+    if not any(sets.keys() - means for sets in content["scores"].values()):
+        return None, "was tested on no OOD picture (ood=none)"
     return content, ""
 
 

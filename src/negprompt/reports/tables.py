@@ -77,6 +77,9 @@ def run_table(metrics: Mapping[str, Any]) -> FittingTable | Group:
         f"{metrics['method']} on {metrics['benchmark']} ({metrics['backbone']}{shots}, seed {metrics['seed']}): "
         f"ID accuracy {_percent(metrics['id_accuracy'])} %"
     )
+    if not ood_sets(metrics):
+        note = "No OOD picture was looked at (ood=none), so there is no AUROC"
+        return Group(Text(title, style="bold"), Text(note))
     groups = metrics.get("groups", {})
     names = [*ood_sets(metrics), *groups, MEAN]
     rates = _RATES if groups else _RATES[:2]

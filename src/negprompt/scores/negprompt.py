@@ -55,5 +55,5 @@ def negprompt(
         return nearest
     if form == "negative":
         return -torch.exp(negative.amax(dim=(1, 2)) - total)
-    own = negative[torch.arange(len(negative), device=negative.device), positive.argmax(dim=1)].amax(dim=1)
+    own = negative.amax(dim=2).gather(1, positive.argmax(dim=1, keepdim=True)).squeeze(1)
     return nearest - torch.exp(own - total)
