@@ -52,7 +52,8 @@ def drift(context: Tensor, start: Tensor) -> Tensor:
     """
     begun = start.double()
     distance: Tensor = torch.linalg.vector_norm(context.double() - begun, dim=-1)
-    return distance / torch.linalg.vector_norm(begun, dim=-1)
+    length: Tensor = torch.linalg.vector_norm(begun, dim=-1)
+    return distance / length
 
 
 def class_cosines(text: TextFeatures, *, class_specific: bool) -> Tensor:

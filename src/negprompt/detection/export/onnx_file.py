@@ -42,7 +42,7 @@ def content(graph: DetectorGraph, metadata: Mapping[str, str]) -> bytes:
         torch.onnx.export(
             graph,
             (example(graph),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # a buffer will do for this exporter
             dynamo=False,
             opset_version=_OPSET,
             input_names=[INPUT],

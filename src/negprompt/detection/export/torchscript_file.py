@@ -23,7 +23,8 @@ def content(graph: DetectorGraph, metadata: Mapping[str, str]) -> bytes:
     described = json.dumps({key: json.loads(value) for key, value in metadata.items()}, indent=1)
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad(), plain_attention():
-        traced = torch.jit.freeze(torch.jit.trace(graph, example(graph), check_trace=False))
+        traced = torch.jit.trace(graph, example(graph), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.freeze(traced)
         torch.jit.save(traced, buffer, _extra_files={METADATA_FILE: described.encode()})
     return buffer.getvalue()
 
@@ -32,7 +33,7 @@ def opened(file: bytes, device: torch.device) -> Answer:
     """What PyTorch answers to pictures with the file."""
     names = list(json.loads(metadata(file)["outputs"]))
     with _quiet():
-        module = torch.jit.load(io.BytesIO(file), map_location=device)
+        module = torch.jit.load(io.BytesIO(file), map_location=device)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def answer(image: Tensor) -> dict[str, Tensor]:
@@ -45,7 +46,7 @@ def metadata(file: bytes) -> dict[str, str]:
     """Texts by key."""
     extra = {METADATA_FILE: ""}
     with _quiet():
-        torch.jit.load(io.BytesIO(file), map_location="cpu", _extra_files=extra)
+        torch.jit.load(io.BytesIO(file), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
     return {key: json.dumps(value) for key, value in json.loads(extra[METADATA_FILE]).items()}
 
 
