@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slurm test-browser bench bench-gpu clean
+.PHONY: help install demo report check test test-slurm test-browser bench bench-gpu clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ install: $(VENV)/.installed ## create the virtual environment and install negpro
 demo: install ## train zero-shot, CoOp and NegPrompt on the embedded benchmark and print one table (CPU, minutes)
 	$(BIN)/negprompt train --multirun method=zero_shot,coop,negprompt_paper,negprompt seed=1,2,3
 	$(BIN)/negprompt report runs=runs/icons output=runs/_report
+
+report: install ## the page of every system on the embedded benchmark and its hard splits; runs what is not finished (CPU, an hour or two)
+	$(BIN)/negprompt train --multirun sweep=compare trainer=cpu
+	$(BIN)/negprompt report 'runs=[runs/icons,"runs/icons_hard_*"]' output=runs/_report title='Every system on icons and its hard splits'
 
 check: $(VENV)/.installed-dev ## format, lint, types, import rules, spelling
 	$(BIN)/ruff format --check .
@@ -51,6 +55,7 @@ bench: install ## measure time and memory against the plain way, in tables (CPU,
 	$(BIN)/python $(BENCHMARKS)/verifying.py
 	$(BIN)/python $(BENCHMARKS)/listing.py
 	$(BIN)/python $(BENCHMARKS)/start.py
+	$(BIN)/python $(BENCHMARKS)/reporting.py
 
 bench-gpu: install ## the same on a CUDA device in bf16, and the time of a whole ImageNet-1k job
 	$(BIN)/python $(BENCHMARKS)/text_step.py --device cuda --precision bf16
