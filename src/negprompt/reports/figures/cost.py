@@ -86,7 +86,7 @@ def _plot(runs: Sequence[Cost], measure: Measure, key: str) -> Plot:
         number = "1 run" if len(own) == 1 else f"{len(own)} runs"
         said.append(f"{method} ({number}): AUROC {_range(areas, '.1f')} %, {_range(spent, '.4g')} {measure}")
     above = [run.cost for run in runs if run.cost > 0]
-    if above and (max(above) > _FACTOR * min(above) or len(above) < len(runs)):
+    if above and max(above) > _FACTOR * min(above):
         panel.set_xscale("symlog", linthresh=min(above) / 2)
         panel.set_xlim(-min(above) / 8, 1.4 * max(above))
         ticks = [0.0, *(one for one in _round_numbers() if min(above) / 2 <= one <= max(above))]

@@ -50,7 +50,8 @@ def score_histograms(
         DataError: a list of scores is empty, or holds NaN or infinity.
         RunError: there is no OOD set, or the file cannot be written.
     """
-    save(_drawn(id_scores, ood_scores, score_name, title), Path(path))
+    measured = _measured(id_scores, ood_scores)
+    save(_drawn(id_scores, ood_scores, measured, score_name, title), Path(path))
 
 
 def histogram_plot(
@@ -69,14 +70,14 @@ def histogram_plot(
         DataError: a list of scores is empty, or holds NaN or infinity.
         RunError: there is no OOD set.
     """
-    threshold = id_threshold(id_scores)
+    measured = _measured(id_scores, ood_scores)
     sets = [
-        f"{name}: median {np.median(_array(scores)):.4g}, {100 * fpr95_id_positive(id_scores, scores):.1f} % of "
-        f"{len(scores)} pictures at or above the threshold (FPR95), AUROC {100 * auroc(id_scores, scores):.1f} %"
-        for name, scores in ood_scores.items()
+        f"{name}: median {np.median(_array(scores)):.4g}, {100 * rate:.1f} % of {len(scores)} pictures at or above the "
+        f"threshold (FPR95), AUROC {100 * area:.1f} %"
+        for (name, scores), (area, rate) in zip(ood_scores.items(), measured.values(), strict=True)
     ]
     return plot(
-        _drawn(id_scores, ood_scores, score_name, ""),
+        _drawn(id_scores, ood_scores, measured, score_name, ""),
         key=key,
         title=title,
         caption=(
@@ -85,15 +86,28 @@ def histogram_plot(
         ),
         description=(
             f"Histograms of {len(id_scores)} ID scores, median {np.median(_array(id_scores)):.4g}, threshold "
-            f"{threshold:.4g}, against each OOD set. {'; '.join(sets)}."
+            f"{id_threshold(id_scores):.4g}, against each OOD set. {'; '.join(sets)}."
         ),
     )
 
 
-def _drawn(id_scores: Scores, ood_scores: Mapping[str, Scores], score_name: str, title: str) -> Figure:
+def _measured(id_scores: Scores, ood_scores: Mapping[str, Scores]) -> dict[str, tuple[float, float]]:
+    """AUROC and FPR95 against each OOD set."""
     if not ood_scores:
         message = "Histograms need at least one OOD set to draw ID scores against: choose one with ood=<name>."
         raise RunError(message)
+    return {
+        name: (auroc(id_scores, scores), fpr95_id_positive(id_scores, scores)) for name, scores in ood_scores.items()
+    }
+
+
+def _drawn(
+    id_scores: Scores,
+    ood_scores: Mapping[str, Scores],
+    measured: Mapping[str, tuple[float, float]],
+    score_name: str,
+    title: str,
+) -> Figure:
     threshold = id_threshold(id_scores)
     values = {name: _array(scores) for name, scores in ood_scores.items()}
     bins = _bins([_array(id_scores), *values.values()])
@@ -102,7 +116,7 @@ def _drawn(id_scores: Scores, ood_scores: Mapping[str, Scores], score_name: str,
         _histogram(panel, _array(id_scores), bins, BLUE, "ID")
         _histogram(panel, values[name], bins, VERMILION, "OOD", dashes=(0, (3, 1)))
         panel.axvline(threshold, color=GREY, linestyle="-.", linewidth=1.5, label="threshold that keeps 95 % of ID")
-        area, rate = auroc(id_scores, values[name]), fpr95_id_positive(id_scores, values[name])
+        area, rate = measured[name]
         text = f"{name}: AUROC {100 * area:.1f}, FPR95 {100 * rate:.1f}"
         panel.set_title(text, fontsize=LARGE, parse_math=False)
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6))

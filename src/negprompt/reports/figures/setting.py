@@ -163,11 +163,14 @@ def _label(row: SummaryRow, rows: Sequence[SummaryRow], setting: Setting) -> str
         "variant": row.variant,
     }
     differing = [
-        text
-        for name, text in forms.items()
-        if name != setting and getattr(row, name) and len({getattr(one, name) for one in rows}) > 1
+        text for name, text in forms.items() if name != setting and getattr(row, name) and len(_values(rows, name)) > 1
     ]
     return ", ".join([f"{row.method}: {row.score}", *differing])
+
+
+def _values(rows: Sequence[SummaryRow], name: str) -> set[object]:
+    """Different values of a field; a method without shots or negatives does not make a difference."""
+    return {getattr(row, name) for row in rows} - {None, 0}
 
 
 def _said(row: SummaryRow, setting: Setting) -> str:
