@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -35,21 +36,21 @@ def content(graph: DetectorGraph, metadata: Mapping[str, str]) -> bytes:
     PyTorch's exporter that traces, not the newer one that compiles: the same file from torch 2.8 on, in a second
     rather than a minute, and for image towers that the newer one refuses (docs/decisions.md).
     """
-    buffer = io.BytesIO()
     axes = {name: {0: "batch"} for name in (INPUT, *graph.names)}
-    with warnings.catch_warnings(), torch.no_grad(), plain_attention():
+    with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad(), plain_attention():
         warnings.simplefilter("ignore")  # of its age, and of sizes that do not depend on the pictures
+        file = Path(folder) / "traced.onnx"
         torch.onnx.export(
             graph,
             (example(graph),),
-            buffer,  # type: ignore[arg-type]  # a buffer will do for this exporter
+            str(file),
             dynamo=False,
             opset_version=_OPSET,
             input_names=[INPUT],
             output_names=list(graph.names),
             dynamic_axes=axes,
         )
-    model = onnx.load_model_from_string(buffer.getvalue())
+        model = onnx.load_model(file)
     onnx.helper.set_model_props(model, dict(metadata))
     written: bytes = model.SerializeToString(deterministic=True)
     return written

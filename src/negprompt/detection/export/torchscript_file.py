@@ -7,12 +7,15 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from negprompt.detection.export.formats import Answer, FileFormat, example, plain_attention
 from negprompt.detection.export.graph import DetectorGraph
+
+_jit: Any = torch.jit  # its functions carry no types
 
 METADATA_FILE = "negprompt.json"
 """Name of the extra file with all metadata: one mapping, as TorchScript files can be asked for known names only."""
@@ -23,9 +26,8 @@ def content(graph: DetectorGraph, metadata: Mapping[str, str]) -> bytes:
     described = json.dumps({key: json.loads(value) for key, value in metadata.items()}, indent=1)
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad(), plain_attention():
-        traced = torch.jit.trace(graph, example(graph), check_trace=False)  # type: ignore[no-untyped-call]
-        traced = torch.jit.freeze(traced)
-        torch.jit.save(traced, buffer, _extra_files={METADATA_FILE: described.encode()})
+        traced = _jit.freeze(_jit.trace(graph, example(graph), check_trace=False))
+        _jit.save(traced, buffer, _extra_files={METADATA_FILE: described.encode()})
     return buffer.getvalue()
 
 
@@ -33,7 +35,7 @@ def opened(file: bytes, device: torch.device) -> Answer:
     """What PyTorch answers to pictures with the file."""
     names = list(json.loads(metadata(file)["outputs"]))
     with _quiet():
-        module = torch.jit.load(io.BytesIO(file), map_location=device)  # type: ignore[no-untyped-call]
+        module = _jit.load(io.BytesIO(file), map_location=device)
 
     @torch.no_grad()
     def answer(image: Tensor) -> dict[str, Tensor]:
@@ -46,7 +48,7 @@ def metadata(file: bytes) -> dict[str, str]:
     """Texts by key."""
     extra = {METADATA_FILE: ""}
     with _quiet():
-        torch.jit.load(io.BytesIO(file), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+        _jit.load(io.BytesIO(file), map_location="cpu", _extra_files=extra)
     return {key: json.dumps(value) for key, value in json.loads(extra[METADATA_FILE]).items()}
 
 
