@@ -5,7 +5,7 @@ here=$(dirname "${BASH_SOURCE[0]}")
 sweep=(negprompt train --multirun sweep=compare trainer=cpu)
 "${sweep[@]}"
 # Scores that are made for zero-shot CLIP; ODIN reads every test picture three times.
-"${sweep[@]}" method=zero_shot seed=1 'score=[all]'
+"${sweep[@]}" method=zero_shot seed=1 'score=[all],[odin]'
 # Open vocabulary: prompts of the first tenth of the classes, tested with all names.
 "${sweep[@]}" data=icons method=coop,locoop,negprompt data.class_fraction=0.1
 # Table 5: number of negatives.

@@ -11,7 +11,7 @@ fi
 folder=${NEGPROMPT_RUNS:-runs}
 negprompt train --multirun "experiment=$experiment" "$@"
 # Scores that are no part of a usual run: ODIN goes through the image tower three times.
-negprompt train --multirun "experiment=$experiment" method=zero_shot seed=1 'score=[all]' "$@"
+negprompt train --multirun "experiment=$experiment" method=zero_shot seed=1 'score=[all],[odin]' "$@"
 # Prompts of the first tenth of the classes, tested with all names.
 negprompt train --multirun "experiment=$experiment" method=coop,locoop,negprompt data.class_fraction=0.1 "$@"
 negprompt report "runs=$folder/$runs" "output=$folder/_report/$table"

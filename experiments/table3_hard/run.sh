@@ -11,6 +11,6 @@ fi
 folder=${NEGPROMPT_RUNS:-runs}
 negprompt train --multirun "experiment=$experiment" "$@"
 # Scores that are no part of a usual run: ODIN goes through the image tower three times.
-negprompt train --multirun "experiment=$experiment" method=zero_shot seed=1 'score=[all]' "$@"
+negprompt train --multirun "experiment=$experiment" method=zero_shot seed=1 'score=[all],[odin]' "$@"
 negprompt report "runs=$folder/$runs" "output=$folder/_report/$table"
 cp "$folder/_report/$table/tables/$table.csv" "$here/results.csv"

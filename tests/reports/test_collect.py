@@ -163,6 +163,17 @@ def test_runs_of_one_seed_that_differ_in_a_setting_make_rows_named_by_it(tmp_pat
     assert found[1].by_seed[2] == pytest.approx({"auroc": 0.82, "fpr95": 0.38})
 
 
+def test_first_stages_of_different_methods_are_called_that(tmp_path: Path) -> None:
+    rows = []
+    for name, rate, methods in (("seed1-a", 0.1, ("negprompt", "negprompt_paper")), ("seed1-b", 0.2, ("official",))):
+        configured(tmp_path / name, method={"optimizer": {"lr": rate}})
+        rows.append(metrics(1, 0.7 + rate) | {"run": str(tmp_path / name)})
+        rows += [metrics(1, 0.9, method=method, positive_prompts=name) for method in methods]
+    found = [(row.method, row.variant) for row in summary(rows)]
+    assert found[:2] == [("coop", "stage 1 of negprompt, negprompt_paper"), ("coop", "stage 1 of official")]
+    assert {variant for _, variant in found[2:]} == {""}
+
+
 def test_runs_that_differ_in_their_other_scores_only_are_one() -> None:
     more = metrics(1)
     more["scores"]["energy"] = metrics(1, 0.9)["scores"]["mcm"]

@@ -113,6 +113,7 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> list[SummaryRow]:
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     standard = list(rows)
+    stages = _stages(standard)
     for row in (*standard, *(_full_spectrum(row) for row in standard if _shifted_sets(row))):
         for score in row["scores"]:
             tested = (frozenset(ood_sets(row)), frozenset(row.get("groups", ())), row.get("enlarged_by"))
@@ -120,8 +121,17 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> list[SummaryRow]:
     return [
         _summary_row(key[: len(GROUP_KEYS)], key[-2], variant, parts)
         for key, members in groups.items()
-        for variant, parts in variants(members, key[-2], _shifted_sets)
+        for variant, parts in variants(members, key[-2], _shifted_sets, stages)
     ]
+
+
+def _stages(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Methods that start from a run's prompts, by its folder."""
+    of_run: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        if (stage := row.get("positive_prompts")) is not None:
+            of_run.setdefault((row["benchmark"], row["backbone"], stage), []).append(row["method"])
+    return {_folder(row): of_run.get((row["benchmark"], row["backbone"], Path(_folder(row)).name), []) for row in rows}
 
 
 def _full_spectrum(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,9 @@ _Run = Mapping[str, Any]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML has it
 
 
-def variants(members: Sequence[_Run], score: str, shifted: Callable[[_Run], object]) -> list[tuple[str, list[_Run]]]:
+def variants(
+    members: Sequence[_Run], score: str, shifted: Callable[[_Run], object], stages: Mapping[str, Sequence[str]]
+) -> list[tuple[str, list[_Run]]]:
     """Part runs into rows that hold every seed once.
 
     Args:
@@ -23,10 +25,11 @@ def variants(members: Sequence[_Run], score: str, shifted: Callable[[_Run], obje
         score: that the rows are about. Runs that differ in their other scores only, and have the same values of this
             one, are the same.
         shifted: covariate-shifted ID sets of a run; two runs that differ in these only are the same run otherwise.
+        stages: methods that start from a run's prompts, by its folder.
 
     Returns:
         For each row its settings ("nnd_weight=0.2, optimizer.lr=0.02"; "" where there is nothing to tell apart) and
-        its runs.
+        its runs. First stages of different methods are called that.
 
     Raises:
         RunError: two runs of one seed have the same settings, or their config.yaml cannot be read.
@@ -35,7 +38,8 @@ def variants(members: Sequence[_Run], score: str, shifted: Callable[[_Run], obje
     if whole is not None:
         return [("", whole)]
     configs = [dict(_flat(_config(run, score), "")) for run in members]
-    keys = [key for key in dict.fromkeys(key for config in configs for key in config) if _differs(key, configs)]
+    known = sorted({key for config in configs for key in config} - {"method.num_negatives"})  # a column of its own
+    keys = [key for key in known if _differs(key, configs)]
     rows: dict[str, list[_Run]] = {}
     for run, config in zip(members, configs, strict=True):
         text = ", ".join(f"{_short(key)}={config.get(key)}" for key in keys)
@@ -46,7 +50,18 @@ def variants(members: Sequence[_Run], score: str, shifted: Callable[[_Run], obje
         if once is None:
             raise RunError(_twice(runs))
         parted.append((text, once))
-    return parted
+    return _named_by_stage(parted, stages)
+
+
+def _named_by_stage(
+    rows: list[tuple[str, list[_Run]]], stages: Mapping[str, Sequence[str]]
+) -> list[tuple[str, list[_Run]]]:
+    """The same rows, called after the methods that start from them where that tells all of them apart."""
+    methods = [sorted({name for run in runs for name in stages.get(run.get("run", ""), ())}) for _, runs in rows]
+    names = [f"stage 1 of {', '.join(found)}" for found in methods if found]
+    if len({*names}) < len(rows):
+        return rows
+    return [(name, runs) for name, (_, runs) in zip(names, rows, strict=True)]
 
 
 def _one_a_seed(runs: Sequence[_Run], score: str, shifted: Callable[[_Run], object]) -> list[_Run] | None:
