@@ -36,7 +36,7 @@ def test_extract_says_what_was_computed_and_what_was_there(negprompt, words, ent
     assert "computed" in rows(first)["ood/near"]
     assert rows(again)["train"][3:7] == ["1", "computed,", "2", "found"]
     assert rows(again)["id"][-1] == "found"
-    assert len(entries()) == 3 + 5
+    assert len(entries()) == 3 + 6
 
 
 def test_a_run_after_an_extraction_decodes_no_picture(negprompt, words, monkeypatch):
@@ -53,7 +53,7 @@ def test_a_run_after_an_extraction_decodes_no_picture(negprompt, words, monkeypa
 
 def test_a_sweep_of_extractions(negprompt, words, entries):
     assert negprompt("extract", *words, "-m", "seed=1,2").code == 0
-    assert len(entries()) == 2 * 2 + 5
+    assert len(entries()) == 2 * 2 + 6
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_a_whole_store(negprompt, words, entries, tmp_path):
     negprompt("extract", *words)
     said = negprompt("data", "verify", f"paths.runs_dir={tmp_path / 'runs'}")
     assert (said.code, said.messages) == (0, [])
-    assert states(said) == {"whole": 7}
-    assert len(entries()) == 7
+    assert states(said) == {"whole": 8}
+    assert len(entries()) == 8
     assert "seed 1, view 1" in said.out
 
 
@@ -137,8 +137,8 @@ def test_a_damaged_entry_is_named_with_the_fix(negprompt, words, entries, tmp_pa
     folder = entries()[2]
     damage(folder)
     said = negprompt("data", "verify", f"paths.runs_dir={tmp_path / 'runs'}")
-    one_message(said, 1, "1 of 7 entries are damaged", problem, f"Delete the folder {folder}")
-    assert states(said) == {"whole": 6, "damaged": 1}
+    one_message(said, 1, "1 of 8 entries are damaged", problem, f"Delete the folder {folder}")
+    assert states(said) == {"whole": 7, "damaged": 1}
 
 
 def test_an_entry_that_is_not_finished_is_no_damage(negprompt, words, entries, tmp_path, monkeypatch):

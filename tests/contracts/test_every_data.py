@@ -22,13 +22,15 @@ from negprompt.data.shards.prepare import prepare
 from negprompt.errors import DataError
 
 CONF = Path(__file__).parents[2] / "conf"
-NO_YAML_IN_DATA = {"conventional": "imagenet_1k"}
+NO_YAML_IN_DATA = {"conventional": "imagenet_1k", "holdout_classes": "folder"}
+MORE = {"holdout_classes": ["data.holdout_classes=0.3"]}
 
 # Where each lies, by the beginning of its name; <...> stands for the folder of a miniature.
 PLACES = {
     "conventional": ["ood.root=<conventional>", "data.root=<imagenet>"],
     "csv": ["data.file=<csv_file>/dataset.csv", "ood.file=<csv_file>/ood.csv"],
     "folder": ["data.root=<folder>", "ood.root=<ood_folder>"],
+    "holdout_classes": ["data.root=<folder>"],
     "icons": ["data.root=<icons>"],
     "imagenet_1k": ["ood.root=<conventional>", "data.root=<imagenet>"],
     "imagenet_hard": ["data.root=<imagenet>"],
@@ -114,7 +116,7 @@ def composed(name: str) -> str:
     data = NO_YAML_IN_DATA.get(name, name)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         places = ["++{}='{}'".format(*place.split("=")) for place in PLACES[known]]
-        overrides = [f"data={data}", f"ood={name}", "data.num_shots=1", *places]
+        overrides = [f"data={data}", f"ood={name}", "data.num_shots=1", *places, *MORE.get(name, [])]
         overrides += ["paths.runs_dir='<runs>'", "paths.cache_dir='<cache>'"]
         return json.dumps(OmegaConf.to_container(compose("train", overrides), resolve=True))
 

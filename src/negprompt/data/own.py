@@ -105,8 +105,8 @@ class HeldOutClasses(OODSets):
         return True
 
     def check(self) -> None:
-        """Refuse data sets that keep no class aside."""
-        self._own()
+        """Refuse data sets that keep no class aside, and what they refuse themselves."""
+        self._own().check()
 
     def load(self) -> dict[str, ImageSet]:
         """All training pictures of these classes."""

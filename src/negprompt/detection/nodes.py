@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 from collections.abc import Mapping, Sequence
@@ -133,7 +134,7 @@ def score_of(name: str, nodes: Mapping[str, Any]) -> ScoreChoice:
     """
     node = nodes.get(name)
     if not isinstance(node, Mapping):
-        node = {_TARGET: f"{scores.__name__}.{name}.{name}"}
+        node = {_TARGET: f"{scores.__name__}.{name}.{name}", **_defaults(f"{scores.__name__}.{name}.{name}")}
     function = imported(node.get(_TARGET))
     if function is None or not hasattr(function, "needs"):
         named = [key for key, value in nodes.items() if isinstance(value, Mapping)]
@@ -141,6 +142,12 @@ def score_of(name: str, nodes: Mapping[str, Any]) -> ScoreChoice:
         raise ConfigError(msg)
     values = {key: value for key, value in node.items() if key != _TARGET}
     return choose(name, function, values, str(node[_TARGET]))
+
+
+def _defaults(path: str) -> dict[str, Any]:
+    """Settings that a score has by itself."""
+    parameters = inspect.signature(function).parameters.values() if (function := imported(path)) is not None else ()
+    return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
 
 
 def class_names_of(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> tuple[str, ...]:
