@@ -1,11 +1,11 @@
 """What an exported file weighs, and how fast it answers beside the detector it was made of.
 
-    python experiments/benchmarks/exported.py
+    python experiments/benchmarks/exported.py [--large]
 
-For the embedded backbones, and an RN50 and a ViT-B-32 with random weights: random prompts of 90 classes with two
-negatives each, the NegPrompt score, a threshold. Seconds of a call are taken in turns (Python, ONNX Runtime,
+For the embedded backbones, with --large for an RN50 and a ViT-B-32 with random weights: random prompts of 90 classes
+with two negatives each, the NegPrompt score, a threshold. Seconds of a call are taken in turns (Python, ONNX Runtime,
 TorchScript, Python, ...) in this process, and ratios are of the same round. Every file passes the check of
-`negprompt export` first. Writes `results/exported.md` and `.csv`.
+`negprompt export` first. Writes `results/exported.md` and `.csv` (`exported_large`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from negprompt.scores.negprompt import negprompt
 from negprompt.types import ImageSpec, PromptBundle
 
 CLASSES, NEGATIVES, TOKENS = 90, 2, 4
-BATCHES = (1, 32)
+BATCHES = (1, 8)
 NAMES = tuple(open_clip.IMAGENET_CLASSNAMES[:CLASSES])
 KINDS = ("onnx", "torchscript")
 
 
-def backbones() -> Iterator[OpenClipBackbone]:
-    """The embedded ones, and two of the usual size."""
-    for name in ("tiny_rn", "tiny_vit", "tiny_lit"):
+def backbones(*, large: bool) -> Iterator[OpenClipBackbone]:
+    """The embedded ones, or two of the usual size."""
+    for name in () if large else ("tiny_rn", "tiny_vit", "tiny_lit"):
         yield EmbeddedSettings(name=name).build()
-    for name in ("RN50", "ViT-B-32"):
+    for name in ("RN50", "ViT-B-32") if large else ():
         spec = ImageSpec(224, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
         yield OpenClipBackbone(open_clip.create_model(name), f"{name}, random", f"{name}/random", spec)
 
@@ -63,9 +63,11 @@ def detector(backbone: OpenClipBackbone) -> Loaded:
 
 def main() -> None:
     """Export, measure in turns, write the table."""
-    given = common.checked(common.parser(__doc__))
+    parser = common.parser(__doc__)
+    parser.add_argument("--large", action="store_true", help="an RN50 and a ViT-B-32 in place of the embedded ones")
+    given = common.checked(parser)
     rows = []
-    for backbone in backbones():
+    for backbone in backbones(large=given.large):
         common.progress(backbone.name)
         loaded = detector(backbone)
         graph, row = DetectorGraph(loaded), {"backbone": backbone.name}
@@ -97,7 +99,13 @@ def main() -> None:
         "Above 1: the file is faster. Median and range over the rounds",
         "Difference: the largest of a cosine or score in the check of `negprompt export`",
     ]
-    common.write("exported", "An exported detector beside the one in Python", rows, notes, given)
+    common.write(
+        "exported_large" if given.large else "exported",
+        "An exported detector beside the one in Python",
+        rows,
+        notes,
+        given,
+    )
 
 
 if __name__ == "__main__":

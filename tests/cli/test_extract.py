@@ -137,7 +137,7 @@ def test_a_damaged_entry_is_named_with_the_fix(negprompt, words, entries, tmp_pa
     folder = entries()[2]
     damage(folder)
     said = negprompt("data", "verify", f"paths.runs_dir={tmp_path / 'runs'}")
-    one_message(said, 1, "1 of 7 entries are damaged", problem, f"Delete the folder {folder}")
+    one_message(said, 1, "1 of 8 entries are damaged", problem, f"Delete the folder {folder}")
     assert states(said) == {"whole": 7, "damaged": 1}
 
 

@@ -106,6 +106,22 @@ def test_a_run_without_negatives_names_none(run, opened, negprompt):
     assert found.is_ood is not None
 
 
+@pytest.mark.parametrize(("method", "score"), [("clipn", "atd"), ("zoc", "zoc")])
+def test_methods_with_more_than_prompts_are_read_from_their_run_folder(
+    method, score, icons, tests, tmp_path, negprompt
+):
+    settings = (f"method={method}", "trainer=cpu", "trainer.progress_bar=false", "data.num_shots=2")
+    assert negprompt("train", *settings, f"data.root={icons}", f"paths.runs_dir={tmp_path}").code == 0
+    (done,) = tmp_path.rglob("DONE")
+    detector = Detector.load(done.parent, device="cpu")
+    assert detector.score_name == score
+    found = detector([Image.open(io.BytesIO(one)) for one in tests.encoded])
+    np.testing.assert_allclose(found.score, np.load(done.parent / "scores.npz")[f"id/{score}"], atol=1e-6, rtol=0)
+    assert detector.calibration.n == 20
+    with pytest.raises(ConfigError, match="keep its run folder"):
+        detector.save(tmp_path / "detector.safetensors")
+
+
 def test_it_runs_without_lightning_and_hydra(run):
     code = (
         "import sys\n"
