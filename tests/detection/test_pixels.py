@@ -138,7 +138,7 @@ def test_a_picture_is_turned_as_its_exif_tag_says():
         (Image.new("F", (4, 4)), "floating-point"),
         (3, "is a int"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_picture_is_named(given, what):
     with pytest.raises(DataError, match=what):
