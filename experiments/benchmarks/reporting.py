@@ -41,6 +41,8 @@ def write_runs(root: Path) -> int:
             scores = {f"id/{name}": random.normal(1 + quality / 10, 1, NUM_ID).astype(np.float32)}
             scores |= {f"ood/{one}/{name}": random.normal(0, 1, n).astype(np.float32) for one, n in SETS.items()}
             scores |= {"id/label": random.integers(0, 1000, NUM_ID), "id/prediction": random.integers(0, 1000, NUM_ID)}
+            scores |= {"id/key": np.arange(NUM_ID).astype(str)}
+            scores |= {f"ood/{one}/key": np.arange(n).astype(str) for one, n in SETS.items()}
             stored = root / f"{benchmark}-{method}.npz"
             np.savez(stored, **scores)
             for seed in range(SEEDS):
@@ -84,7 +86,7 @@ def main() -> None:
         reading = time.perf_counter() - begin
         begin = time.perf_counter()
         words = ["report", f"runs={root / 'runs'}", f"output={root / 'report'}"]
-        subprocess.run([sys.executable, "-m", "negprompt", *words], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "negprompt", *words], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - begin
         page = root / "report" / "report.html"
         rows = [

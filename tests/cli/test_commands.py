@@ -56,7 +56,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(negprompt, word, neares
     assert said.code == 2
     assert f"unknown command '{word}'" in line
     assert nearest is None or f"did you mean '{nearest}'?" in line
-    assert "evaluate, extract, fetch, import, report, search, train" in line
+    assert "evaluate, export, extract, fetch, import, predict, report, search, train" in line
 
 
 def test_python_m_negprompt_is_the_same_command():

@@ -22,6 +22,10 @@ def stored_config(run: Path) -> dict[str, Any]:
     except (yaml.YAMLError, TypeError, ValueError) as error:
         msg = f"{stored} is damaged: delete the run's folder and make the run again."
         raise RunError(msg) from error
+    lacking = [group for group in ("backbone", "data", "ood", "method", "trainer", "paths") if group not in base]
+    if lacking:
+        msg = f"{stored} lacks {', '.join(lacking)}: it is not the configuration of a run of this version."
+        raise RunError(msg)
     if "adapter" in base["method"]:  # what it was made from need not be here any more
         base["method"] = base["method"] | {"adapter": str(run)}
     if base["method"].get("prompt_templates") is not None:  # perhaps a file; the bundle has its lines
