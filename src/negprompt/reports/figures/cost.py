@@ -47,7 +47,7 @@ def costs(rows: Iterable[Mapping[str, Any]], measure: Measure) -> list[Cost]:
     found = []
     for row in runs:
         parts = [own[Path(row["run"]).name, row["backbone"]]]
-        if row["positive_prompts"] is not None:
+        if row.get("positive_prompts") is not None:
             parts.append(own.get((row["positive_prompts"], row["backbone"])))
         if any(part is None for part in parts):
             log.warning("%s: its training %s, or those of its stage 1, are not known: left out", row["run"], measure)
