@@ -501,7 +501,7 @@ def test_a_finished_folder_holds_what_the_contract_names(icons, finished):
     files = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*") if path.is_file()}
     assert files == {
         "config.yaml", "metrics.json", "provenance.json", "scores.npz", "prompts.safetensors",
-        "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "log.txt", "metrics.csv", "DONE",
+        "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "log.txt", "metrics.csv", "DONE", "detector.json",
     }  # fmt: skip
     assert finished.folder.relative_to(finished.folder.parents[3]).parts[:3] == ("icons", "negprompt", "tiny_test")
 
