@@ -76,7 +76,7 @@ $(BIN)/pip:
 # Each stamp is redone when a requirement changes. Installed in place, so that the checkout's own files run.
 # Every extra brings the plain installation and dev brings test, so their stamps need no second install.
 $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt -e ".[report]"
 	@touch $@
 
 $(VENV)/.installed-%: $(REQUIREMENTS) | $(BIN)/pip
