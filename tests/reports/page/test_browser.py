@@ -364,9 +364,11 @@ def test_without_scripts_the_page_is_whole_and_offers_no_dead_control(visit):
 
 def test_a_large_page_opens_and_sorts_at_once(visit, pages):
     assert (pages / "large.html").stat().st_size < 6e6
-    start = time.perf_counter()
     page = visit("large")
-    assert time.perf_counter() - start < 10  # 0.5 s on an idle machine
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    spent = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    assert spent["ProcessTime"] < 4  # seconds of the processor, which other work does not change; 0.8 were measured
     milliseconds = page.evaluate(
         """() => {
       const start = performance.now();
@@ -375,4 +377,4 @@ def test_a_large_page_opens_and_sorts_at_once(visit, pages):
       return (performance.now() - start) / 30;
     }"""
     )
-    assert milliseconds < 250  # a tenth of that on an idle machine
+    assert milliseconds < 250  # 14 were measured on a busy machine
