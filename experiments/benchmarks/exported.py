@@ -4,19 +4,20 @@
 
 For the embedded backbones, with --large for an RN50 and a ViT-B-32 with random weights: random prompts of 90 classes
 with two negatives each, the NegPrompt score, a threshold. Seconds of a call are taken in turns (Python, ONNX Runtime,
-TorchScript, Python, ...) in this process, and ratios are of the same round. Every file passes the check of
-`negprompt export` first. Writes `results/exported.md` and `.csv` (`exported_large`).
+TorchScript, Python, ...) in this process, with equal threads, and ratios are of the same round. Every file passes the
+check of `negprompt export` first. Writes `results/exported.md` and `.csv` (`exported_large`).
 """
 
 from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import common
 import numpy as np
+import onnxruntime
 import open_clip
 import torch
 
@@ -24,7 +25,7 @@ from negprompt.backbones.embedded import EmbeddedSettings
 from negprompt.backbones.openclip import OpenClipBackbone
 from negprompt.detection.calibration import Calibration
 from negprompt.detection.export.formats import file_format
-from negprompt.detection.export.graph import DetectorGraph
+from negprompt.detection.export.graph import INPUT, DetectorGraph
 from negprompt.detection.export.write import export
 from negprompt.detection.loading import Loaded
 from negprompt.detection.readers import Learned
@@ -36,6 +37,7 @@ CLASSES, NEGATIVES, TOKENS = 90, 2, 4
 BATCHES = (1, 8)
 NAMES = tuple(open_clip.IMAGENET_CLASSNAMES[:CLASSES])
 KINDS = ("onnx", "torchscript")
+CPU = torch.device("cpu")
 
 
 def backbones(*, large: bool) -> Iterator[OpenClipBackbone]:
@@ -61,6 +63,14 @@ def detector(backbone: OpenClipBackbone) -> Loaded:
     return Loaded(backbone, Learned(bundle, {}, {}), NAMES, "negprompt", score, calibration)
 
 
+def session(content: bytes) -> Callable[[torch.Tensor], object]:
+    """ONNX Runtime with as many threads as PyTorch has; by itself it takes all cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    opened = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda image: opened.run(None, {INPUT: image.numpy()})
+
+
 def main() -> None:
     """Export, measure in turns, write the table."""
     parser = common.parser(__doc__)
@@ -76,7 +86,7 @@ def main() -> None:
             for kind in KINDS:
                 done = export(loaded, Path(folder) / kind, kind)
                 content = done.path.read_bytes()
-                answers[kind] = file_format(kind).opened(content, torch.device("cpu"))
+                answers[kind] = session(content) if kind == "onnx" else file_format(kind).opened(content, CPU)
                 row |= {
                     f"{kind}, MB": f"{len(content) / 1e6:.1f}",
                     f"{kind}, difference": f"{done.checked.difference:.0e}",
