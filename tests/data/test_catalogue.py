@@ -22,7 +22,7 @@ from negprompt.data.openood import OpenOODID
 from negprompt.data.tiny_imagenet import NUM_CLASSES, TRAIN_PER_CLASS, VAL_PER_CLASS, TinyImageNetID
 from negprompt.errors import ConfigError
 
-OWN = {"folder", "csv", "imglist", "webdataset"}
+OWN = {"folder", "csv", "imglist", "webdataset", "holdout_classes", "none"}
 RESOURCES = resources.files("negprompt.data") / "resources"
 ENTRIES = {entry.key: entry for entry in catalogue()}
 CONVENTIONAL = {"iNaturalist", "SUN", "Places", "Texture"}

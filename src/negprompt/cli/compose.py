@@ -34,7 +34,17 @@ class Composed(NamedTuple):
         """Let Hydra compose the yaml of a command."""
         config = hydra.compose(name, [*search_path, *overrides], return_hydra_config=True)
         with open_dict(config):
+            _keep_named_scores(config, overrides)
             return cls(overrides, config, config.pop("hydra"))
+
+
+def _keep_named_scores(config: DictConfig, overrides: tuple[str, ...]) -> None:
+    """What `auto` may leave out does not include the scores that stand beside it by name: score=[auto,gl_mcm]."""
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key in ("score", "stage_score") and (node := config.get(key)) and node.get("auto"):
+            named = value.strip("[]").replace(" ", "").split(",")
+            node.auto = [name for name in node.auto if name not in named]
 
 
 def compositions(name: str, arguments: Arguments) -> list[DictConfig]:
