@@ -64,7 +64,7 @@ def visit(chromium, pages):
         context = chromium.new_context(**{**settings, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # for busy machines
         page.on("request", lambda request: requests.append(request.url))
         page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))

@@ -23,7 +23,7 @@ NAMES = "rows => rows.filter(r => r.offsetParent).map(r => r.cells[0].firstChild
 
 def until(page, expression, argument=None):
     """Wait until JavaScript is true; Playwright's own way evaluates a string in the page, which its policy forbids."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not page.evaluate(expression, argument):
         assert time.monotonic() < deadline, expression
         time.sleep(0.02)
