@@ -53,6 +53,7 @@ MINIATURE = {
     "negprompt train data=csv": Made(LIGHT, "written to runs/csv"),
     "negprompt train data=imglist": Made(LIGHT, "written to runs/imglist"),
     "negprompt train data=webdataset": Made(LIGHT, "written to runs/webdataset"),
+    "negprompt search data=folder": Made(f"{LIGHT} {SHORT} {SHORT_POSITIVE} search.trials=1", "negprompt train"),
     "negprompt report": Made("", "written to report"),
 }
 
