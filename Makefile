@@ -57,6 +57,7 @@ bench: install ## measure time and memory against the plain way, in tables (CPU,
 	$(BIN)/python $(BENCHMARKS)/start.py
 	$(BIN)/python $(BENCHMARKS)/reporting.py
 	$(BIN)/python $(BENCHMARKS)/exported.py
+	$(BIN)/python $(BENCHMARKS)/ready.py
 
 bench-gpu: install ## the same on a CUDA device in bf16, and the time of a whole ImageNet-1k job
 	$(BIN)/python $(BENCHMARKS)/text_step.py --device cuda --precision bf16

@@ -109,4 +109,4 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the histograms, which take longer than a small run."""
-    monkeypatch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+    monkeypatch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)

@@ -41,7 +41,7 @@ def _command(words: list[str], place: str, number: signal.Signals, output: str) 
     sys.argv = ["negprompt", *words]
     name, call = PLACES[place]
     with (
-        mock.patch("negprompt.api.score_histograms"),
+        mock.patch("negprompt.phases.score_histograms"),
         mock.patch(name, _signalling(pkgutil.resolve_name(name), call, number)),
     ):
         main()

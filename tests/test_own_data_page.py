@@ -63,7 +63,7 @@ def followed(home):
     said = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         run = ""
         for line in lines():
             if (value := line.removeprefix("RUN=")) != line:

@@ -102,11 +102,11 @@ class Started:
 
 
 if __name__ == "__main__":
-    import negprompt.api
+    import negprompt.phases
     from negprompt.cli.main import main
     from negprompt.cli.sweep.nursery import serve
 
     with socket.socket(fileno=int(sys.argv[1])) as line:
-        negprompt.api.score_histograms = lambda *_, **__: None
+        negprompt.phases.score_histograms = lambda *_, **__: None
         serve(line)
     main()

@@ -54,11 +54,11 @@ PLACES = (
     ("negprompt.training.checkpoint.AtomicCheckpointIO.save_checkpoint", SAVING),
     ("negprompt.training.callbacks.Checkpoints.on_train_epoch_end", EPOCH_END),
     ("negprompt.api._run", ELSEWHERE),
-    ("negprompt.api._bundle", STAGE_END),
+    ("negprompt.phases.make_bundle", STAGE_END),
     ("negprompt.prompts.bundle.to_bytes", STAGE_END),
     ("negprompt.api.provenance", STAGE_END),
     ("negprompt.runs.folder.RunFolder.mark_done", STAGE_END),
-    ("negprompt.api._evaluate", EVALUATION),
+    ("negprompt.phases.test", EVALUATION),
 )
 SHORT = (
     *("data=icons_hard_4", "data.num_shots=2", "trainer.progress_bar=false", "trainer=cpu"),

@@ -13,4 +13,6 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 -- a module's own hook
     if name != "Detector":
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    return importlib.import_module("negprompt.detector").Detector  # by name: no part of the package imports it
+    with importlib.import_module("negprompt.standins").stand_ins():
+        importlib.import_module("negprompt.backbones.openclip")
+        return importlib.import_module("negprompt.detector").Detector  # by name: no part of the package imports it

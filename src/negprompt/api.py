@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning
 import torch
 import yaml
-from torch import Tensor
 
-from negprompt import ranks, stopping
+from negprompt import phases, ranks
 from negprompt.data.base import load_split
-from negprompt.detection.calibrating import calibrated_record
 from negprompt.detection.record import FILE_NAME as RECORD_FILE
-from negprompt.detection.record import DetectorRecord
-from negprompt.errors import DataError, NegPromptError
-from negprompt.evaluation.module import PromptEvaluation
+from negprompt.errors import NegPromptError
 from negprompt.evaluation.opened import OpenRun
-from negprompt.evaluation.results import by_side, run_metrics, scores_npz
 from negprompt.features.workbench import Workbench
-from negprompt.methods.base import PromptLearning, Surroundings
+from negprompt.methods.base import Surroundings
 from negprompt.prompts import bundle as bundles
-from negprompt.prompts.reader import Reader
-from negprompt.reports.figures.histograms import score_histograms
-from negprompt.request import SCHEMA, Finder, Request
+from negprompt.request import Finder, Request
 from negprompt.runs.finished import Expected, begin_anew, reusable, was_begun_anew
 from negprompt.runs.folder import RunFolder
 from negprompt.runs.logfile import log_to
 from negprompt.runs.provenance import provenance
-from negprompt.tracking.wandb import Tracker, is_complete, tracked
-from negprompt.training.callbacks import Rows, from_csv, to_csv
-from negprompt.training.checkpoint import usable_checkpoint
+from negprompt.tracking.wandb import is_complete, tracked
+from negprompt.training.callbacks import from_csv
 from negprompt.training.held import held
-from negprompt.training.trainer import fit_trainer, interruptible, run_trainer
 from negprompt.types import NearestPrompts, PromptBundle
 
 log = logging.getLogger(__name__)
@@ -50,36 +40,6 @@ class Finished(NamedTuple):
     folder: Path
     metrics: dict[str, Any]
     reused: bool
-
-
-class Tested(NamedTuple):
-    """What a test ends with: the content of metrics.json, and what compared the pictures with the prompts."""
-
-    metrics: dict[str, Any]
-    reader: Reader
-
-
-class Prompts(NamedTuple):
-    """What training ends with: context vectors, and what a method learned beside them."""
-
-    bundle: PromptBundle
-    adapter: Mapping[str, Tensor]
-
-
-@dataclass
-class Clock:
-    """Seconds spent in each phase of a run, for provenance.json."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Time the body."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.perf_counter() - start, 3)
 
 
 def train(request: Request, *, as_stage: bool = False) -> Finished:
@@ -139,7 +99,7 @@ def _finished_before(request: Request, bench: Workbench, folder: RunFolder, *, a
 
 def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder: RunFolder) -> Finished:
     """All phases of one run; an error that ends it early is kept in FAILED.json."""
-    clock = Clock()
+    clock = phases.Clock()
     try:
         stage1, positive, source = _positive_prompts(request, given, bench)
         outside = request.method.outside_adapter(_surroundings(request, bench))
@@ -149,16 +109,16 @@ def _run(request: Request, bench: Workbench, given: PromptBundle | None, folder:
         with tracking as tracker:
             if tracker is not None and source is not None:
                 tracker.uses(source)
-            steps = _fit(request, module, bench, folder, tracker, clock)
-            bundle = _bundle(request, bench, module, folder, stage1, steps)
+            steps = phases.fit(request, module, bench, folder, tracker, clock)
+            bundle = phases.make_bundle(request, bench, module, folder, stage1, steps)
             if adapter := {**outside.tensors, **module.adapter()}:
                 belongs = {key: bundle.metadata[key] for key in ("backbone", "weights_sha256", "method")}
                 folder.write_bytes(bundles.ADAPTER_FILE, bundles.adapter_bytes(adapter, outside.metadata | belongs))
             folder.write_bytes(bundles.FILE_NAME, bundles.to_bytes(bundle))
             with clock.phase("evaluation"):
-                metrics, reader = _evaluate(request, bench, Prompts(bundle, adapter), folder)
+                metrics, reader = phases.test(request, bench, phases.Prompts(bundle, adapter), folder)
             with clock.phase("calibration"):
-                folder.write_json(RECORD_FILE, _record(request, bench, reader).to_json())
+                folder.write_json(RECORD_FILE, phases.record_for_detectors(request, bench, reader).to_json())
             if tracker is not None:
                 tracker.finished(metrics)
         on_gpu = torch.cuda.max_memory_allocated() if module.device.type == "cuda" else None
@@ -200,11 +160,11 @@ def evaluate(request: Request, run: Path, output: Path) -> dict[str, Any]:
         output: folder for metrics.json, scores.npz and figures.
     """
     ranks.join(request.trainer.devices, on_gpu=request.trainer.on_cuda)
-    prompts = Prompts(bundles.load(run), bundles.load_adapter(run))
+    prompts = phases.Prompts(bundles.load(run), bundles.load_adapter(run))
     bench = _workbench(request)
     folder = RunFolder(output, writes=ranks.rank() == 0)
     folder.create()
-    return _evaluate(request, bench, prompts, folder).metrics
+    return phases.test(request, bench, prompts, folder).metrics
 
 
 def open_run(request: Request, run: Path) -> OpenRun:
@@ -273,104 +233,3 @@ def _positive_prompts(
     bundle = bundles.load(finished.folder)
     bundles.check(bundle, bench.backbone)
     return bundle.metadata["run"], bundle, finished.folder
-
-
-def _fit(
-    request: Request, module: PromptLearning, bench: Workbench, folder: RunFolder, tracker: Tracker | None, clock: Clock
-) -> int:
-    """Train, going on from the last checkpoint where there is one; returns the number of steps, 0 for zero-shot."""
-    recipe = request.method.optimizer
-    if recipe is None:
-        return 0
-    with clock.phase("image_features"):
-        data = bench.train_datamodule(recipe.batch_size)
-    steps = -(-len(data.train_dataloader()) // request.trainer.accumulate_grad_batches)  # of the optimiser, in an epoch
-
-    def publish(rows: Rows) -> None:
-        folder.write_bytes("metrics.csv", to_csv(rows))
-        if tracker is not None:
-            tracker.saved(rows)
-
-    identity = {"run": folder.path.name, "method": request.method.name, "schema": SCHEMA}
-    checkpoints = folder.path / "checkpoints"
-    trainer = fit_trainer(
-        request.trainer, checkpoints, identity, recipe.num_epochs(steps), publish, folder.before_write
-    )
-    looks = folder.writes and request.resume == "auto"
-    resume = ranks.of_rank_zero(usable_checkpoint(checkpoints, identity) if looks else None)
-    if resume is not None:
-        log.info("Going on from %s", resume)
-    log.info("training %s ...", request.method.name)
-    with clock.phase("training"), stopping.at_boundaries(), interruptible():
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    return int(trainer.global_step)
-
-
-def _bundle(
-    request: Request, bench: Workbench, module: PromptLearning, folder: RunFolder, stage1: str | None, steps: int
-) -> PromptBundle:
-    positive, negative = module.contexts()
-    metadata = {
-        "schema": SCHEMA,
-        "run": folder.path.name,
-        "method": request.method.name,
-        "backbone": request.backbone.name,
-        "backbone_tag": bench.backbone.tag,
-        "weights_sha256": bench.weights_sha256,
-        "class_token_position": request.method.class_token_position,
-        "full_stop": request.method.full_stop,
-        "class_names_sha256": bundles.class_names_sha256(bench.split.class_names),
-        "train_class_names": list(bench.train_class_names),
-        "split_sha256": bench.split.sha256,
-        "seed": request.seed,
-        "num_shots": request.data.num_shots,
-        "class_fraction": request.data.class_fraction,
-        "positive_prompts": stage1,
-        "steps": steps,
-        **module.metadata(),
-    }
-    return PromptBundle(positive, negative, metadata)
-
-
-def _evaluate(request: Request, bench: Workbench, prompts: Prompts, folder: RunFolder) -> Tested:
-    """Run the test loop and write scores.npz, metrics.json and the histograms of the first score."""
-    split, scores, bundle = bench.split, request.chosen_scores(), prompts.bundle
-    bundles.check(bundle, bench.backbone)
-    bundles.check_names(bundle, split.class_names)
-    needs = frozenset().union(*(score.needs for score in scores.values()))
-    module = PromptEvaluation(
-        bench.backbone,
-        lambda: request.method.reader(bench.backbone, bundle, prompts.adapter, split.class_names),
-        scores,
-        list(split.test_sets()),
-        bench.training_features() if "training_features" in needs else None,
-    )
-    data = bench.test_datamodule(pixels="pixels" in needs)
-    with interruptible():
-        run_trainer(request.trainer, gradients="pixels" in needs).test(module, data, verbose=False)
-    id_record, ood, shifted = by_side(module.records())
-    folder.write_bytes("scores.npz", scores_npz(id_record, ood, list(scores), split, shifted))
-    metrics = run_metrics(id_record, ood, list(scores), split, bundle, shifted)
-    folder.write_json("metrics.json", metrics)
-    tested = Tested(metrics, module.reader)
-    if not folder.writes or not ood:
-        return tested
-    headline = next(iter(scores))
-    score_histograms(
-        id_record.scores[:, 0].numpy(),
-        {name: record.scores[:, 0].numpy() for name, record in ood.items()},
-        headline,
-        folder.path / "figures" / f"{headline}_histograms.png",
-    )
-    return tested
-
-
-def _record(request: Request, bench: Workbench, reader: Reader) -> DetectorRecord:
-    """What a detector needs beside the prompts; pictures that cannot be read are no reason to lose the run."""
-    names, scores = bench.split.class_names, request.chosen_scores()
-    try:
-        held_out = request.data.held_out(request.seed)
-        return calibrated_record(names, scores, reader, held_out, bench.features_of)
-    except DataError as error:
-        log.warning("No threshold for detectors: %s", error)
-        return calibrated_record(names, scores, reader, None, bench.features_of)

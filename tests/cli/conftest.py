@@ -23,6 +23,6 @@ def finished(icons, tmp_path_factory):
     """A runs folder with one finished run of each stage, made by the light command; to be looked at only."""
     runs_dir = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         assert call("train", *LIGHT, f"data.root={icons}", f"paths.runs_dir={runs_dir}") == 0
     return runs_dir

@@ -19,7 +19,7 @@ from command_line import ONE_STAGE, call, one_message, processes_with
 from forks import SERVER
 from warm import Started
 
-from negprompt import api
+from negprompt import api, phases
 from negprompt.cli import launch, search, trial
 from negprompt.cli.arguments import parse
 from negprompt.cli.build import build_request
@@ -290,12 +290,12 @@ def _killed(words: list[str], where: str) -> None:
         return wrapped
 
     places = {
-        "within": (api, "_evaluate", at_the_second(api._evaluate)),
+        "within": (phases, "test", at_the_second(phases.test)),
         "after": (Study, "done", at_the_second(Study.done)),
     }
     with (
         mock.patch.object(trial, "run", run_here),
-        mock.patch("negprompt.api.score_histograms"),
+        mock.patch("negprompt.phases.score_histograms"),
         mock.patch.object(*places[where]),
     ):
         call("search", *words)
@@ -307,7 +307,7 @@ def undisturbed(icons, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     with (
         mock.patch.object(trial, "run", run_here),
-        mock.patch("negprompt.api.score_histograms"),
+        mock.patch("negprompt.phases.score_histograms"),
         mock.patch.object(search, "trials_figure"),
     ):
         places = (f"data.root={icons}", f"paths.runs_dir={folder / 'runs'}", f"search.output={folder / 'search'}")

@@ -46,7 +46,7 @@ def request_of(name, icons, runs_dir):
 def run(request, icons, tmp_path_factory):
     """A request and the finished run of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         weights = load_backbone(TinySettings())[0].weights_sha256()
         wanted = request_of(request.param, icons, tmp_path_factory.mktemp(request.param))
         finished = api.train(wanted)

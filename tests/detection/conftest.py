@@ -23,7 +23,7 @@ def run(icons, tmp_path_factory) -> Path:
     """A run of negprompt on twenty classes, to be looked at only; its calibration rests on 20 pictures."""
     runs_dir = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         patch.setenv("NEGPROMPT_FEATURES", str(runs_dir / "features"))
         assert call("train", *LIGHT, f"data.root={icons}", f"paths.runs_dir={runs_dir}") == 0
     (done,) = runs_dir.rglob("negprompt/*/*/DONE")

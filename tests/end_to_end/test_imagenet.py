@@ -24,13 +24,27 @@ ONE_STAGE = ("method.optimizer.epochs=1", "method.optimizer.min_steps=0")
 TWO_STAGES = (*ONE_STAGE, "method.positive.optimizer.epochs=1", "method.positive.optimizer.min_steps=0")
 COMMANDS = (
     ("experiment=table2", "features.views=1", "method=negprompt", *TWO_STAGES),
-    ("-m", "experiment=table3", "features.views=1", "method=zero_shot", "data=imagenet_hard_1,imagenet_hard_2", "seed=1"),
+    (
+        "-m",
+        "experiment=table3",
+        "features.views=1",
+        "method=zero_shot",
+        "data=imagenet_hard_1,imagenet_hard_2",
+        "seed=1",
+    ),
     ("experiment=table3", "features.views=1", "method=negprompt", "data=imagenet_hard_2", *TWO_STAGES),
     ("experiment=table3", "features=none", "method=negprompt", "data=imagenet_hard_2", *TWO_STAGES),
 )
 FILES_ONLY = (
     ("experiment=table2", "features.views=1", "method=zero_shot"),
-    ("-m", "experiment=table3", "features.views=1", "method=zero_shot", "data=imagenet_hard_3,imagenet_hard_4", "seed=1"),
+    (
+        "-m",
+        "experiment=table3",
+        "features.views=1",
+        "method=zero_shot",
+        "data=imagenet_hard_3,imagenet_hard_4",
+        "seed=1",
+    ),
 )
 """Not run on shards, to save time."""
 PER_SET, PER_TEXTURE = 6, 1
@@ -53,7 +67,7 @@ def folders(tmp_path_factory):
     # The shards are all that these runs may look at.
     sources = {"from_files": (data,), "from_shards": (f"data.shards={top / 'shards'}", f"paths.data_root={top}")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         assert call(*prepared, f"paths.runs_dir={top / 'prepared'}") == 0
         for (name, source), command in itertools.product(sources.items(), COMMANDS):
             runs_dir = top / name / ("none" if "features=none" in command else "store")
@@ -132,7 +146,10 @@ def test_features_that_are_stored_score_like_those_computed_at_every_step(folder
 
 
 def test_the_script_of_table_3_finds_the_runs_and_writes_its_results(folders, tmp_path):
-    script = shutil.copy(Path(__file__).parents[2] / "experiments" / "table3_hard" / "run.sh", tmp_path)
+    experiments = Path(__file__).parents[2] / "experiments"
+    (tmp_path / "table3_hard").mkdir()
+    shutil.copy(experiments / "paper.sh", tmp_path)
+    script = shutil.copy(experiments / "table3_hard" / "run.sh", tmp_path / "table3_hard")
     runs_dir = folders / "from_files" / "store"
     words = (*LIGHT, f"paths.data_root={folders / 'pictures'}", "features.views=1", "method=zero_shot", "seed=1")
     command = ["bash", script, *words, "data=imagenet_hard_1,imagenet_hard_2", "score=auto"]
@@ -141,7 +158,7 @@ def test_the_script_of_table_3_finds_the_runs_and_writes_its_results(folders, tm
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "2 done" not in done.stdout  # both were finished
-    results = (tmp_path / "results.csv").read_text().splitlines()
+    results = (tmp_path / "table3_hard" / "results.csv").read_text().splitlines()
     assert results[0].startswith('group,system,Split-1 AUROC,"Split-1 AUROC, paper"')
     assert any(line.startswith("hand-written prompts,MCM,") for line in results)
 

@@ -27,7 +27,7 @@ def folders(tmp_path_factory):
     miniatures.openood(top / "pictures" / "openood")
     data = f"paths.data_root={top / 'pictures'}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         for part in ("test", "val"):
             shards = top / f"shards_{part}"
             options = ("data.full_spectrum=true", f"data.part={part}", f"output={shards}", "workers=1")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from helpers import QUIET, TinySettings, coop, request, scores, two_stage, write_benchmark
 
-from negprompt import api
+from negprompt import api, phases
 from negprompt.data.base import Augmentation
 from negprompt.data.icons import IconsOOD
 from negprompt.errors import ConfigError, NegPromptError, PromptMismatchError, RunBusyError, RunError
@@ -38,7 +38,7 @@ RESULTS = ("metrics.json", "scores.npz", "prompts.safetensors")
 def finished(icons, tmp_path_factory):
     """One run of both stages, to compare others with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         return api.train(request(icons, tmp_path_factory.mktemp("runs")))
 
 
@@ -153,8 +153,8 @@ def test_a_run_that_lost_its_folder_to_another_writes_nothing_more(icons, tmp_pa
         path.rename(path.with_name("2.json"))
         return steps(*_, **__)
 
-    steps = api._fit
-    monkeypatch.setattr(api, "_fit", lose)
+    steps = phases.fit
+    monkeypatch.setattr(phases, "fit", lose)
     with pytest.raises(RunError, match="taken over"):
         api.train(request(icons, tmp_path, method=coop()))
     for name in ("prompts.safetensors", "FAILED.json", "DONE"):
@@ -508,7 +508,7 @@ def test_a_finished_folder_holds_what_the_contract_names(icons, finished):
 
 def test_a_figure_is_drawn_of_the_first_score(icons, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(api, "score_histograms", lambda *values: drawn.append(values))
+    monkeypatch.setattr(phases, "score_histograms", lambda *values: drawn.append(values))
     run = api.train(request(icons, tmp_path, method=coop(), scores=scores("msp", "mcm")))
     ((id_scores, ood_scores, name, path),) = drawn
     assert (name, path) == ("msp", run.folder / "figures" / "msp_histograms.png")

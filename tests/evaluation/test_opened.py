@@ -24,7 +24,7 @@ Run = tuple[Request, Path]
 def run(icons: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     request = request_of(icons, tmp_path_factory.mktemp("runs"), method=two_stage())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         return request, api.train(request).folder
 
 

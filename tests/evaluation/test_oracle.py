@@ -43,7 +43,7 @@ LAYOUTS = {
 def run(request, icons, tmp_path_factory):
     method, template = request.param
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         return api.train(request_of(icons, tmp_path_factory.mktemp("runs"), method=method)).folder, template
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers import QUIET, TinySettings, listening, request, shared_backbone, tiny_backbone, write_captions
+from adapter_runs import adapters, assert_same, crash_and_go_on, signal_and_go_on
+from helpers import QUIET, TinySettings, request, shared_backbone, tiny_backbone, write_captions
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -64,13 +64,9 @@ def wanted(icons, runs_dir, captions=None, *, method=None, **changes):
 def run(icons, captions, tmp_path_factory):
     """A request and its finished run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         asked = wanted(icons, tmp_path_factory.mktemp("clipn"), captions)
         return asked, api.train(asked)
-
-
-def adapters(runs_dir):
-    return sorted(runs_dir.glob("_adapters/clipn/tiny_test/*/adapter.safetensors"))
 
 
 # --- a run ---------------------------------------------------------------------------------------------------------
@@ -78,7 +74,7 @@ def adapters(runs_dir):
 
 def test_the_adapter_lies_beside_the_prompts_and_says_what_it_belongs_to(run):
     asked, finished = run
-    (trained,) = adapters(asked.runs_dir)
+    (trained,) = adapters(asked.runs_dir, "clipn")
     tensors = bundles.load_adapter(finished.folder)
     assert {name: tensor.shape for name, tensor in tensors.items()} == {
         name: tensor.shape for name, tensor in NoText(shared_backbone()).tensors().items()
@@ -97,14 +93,14 @@ def test_every_part_of_the_tower_was_trained(run):
 
 
 def test_the_tower_learned_to_say_no(run):
-    (trained,) = adapters(run[0].runs_dir)
+    (trained,) = adapters(run[0].runs_dir, "clipn")
     rows = np.genfromtxt(trained.with_name("metrics.csv"), delimiter=",", names=True)
     assert rows["step"].tolist() == [3, STEPS]
     assert rows["trainloss"][-1] < rows["trainloss"][0]
 
 
 def test_its_checkpoint_holds_no_backbone(run):
-    (trained,) = adapters(run[0].runs_dir)
+    (trained,) = adapters(run[0].runs_dir, "clipn")
     state = torch.load(trained.parent / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert state
     assert all(name.startswith("tower.") for name in state)
@@ -176,13 +172,13 @@ def test_other_splits_templates_and_scores_share_one_tower(run, icons, captions,
         wanted(icons, asked.runs_dir, method=clipn(captions, prompt_templates=("a {}",))),
     ):
         assert not api.train(other).reused
-    assert len(adapters(asked.runs_dir)) == 1
+    assert len(adapters(asked.runs_dir, "clipn")) == 1
 
 
 @pytest.mark.parametrize("change", ["seed", "training", "num_prompts", "captions"])
 def test_whatever_can_change_it_makes_another_tower(run, icons, captions, tmp_path, change):
     asked, _ = run
-    before = len(adapters(asked.runs_dir))
+    before = len(adapters(asked.runs_dir, "clipn"))
     short = TRAINING.model_copy(update={"epochs": 1})
     others = {
         "seed": wanted(icons, asked.runs_dir, captions, seed=2),
@@ -191,7 +187,7 @@ def test_whatever_can_change_it_makes_another_tower(run, icons, captions, tmp_pa
         "captions": wanted(icons, asked.runs_dir, write_captions(tmp_path, shards=1, pairs=32)),
     }
     api.train(others[change])
-    assert len(adapters(asked.runs_dir)) == before + 1
+    assert len(adapters(asked.runs_dir, "clipn")) == before + 1
 
 
 def test_members_that_start_together_train_once(icons, captions, tmp_path, monkeypatch):
@@ -229,66 +225,26 @@ def test_members_that_start_together_train_once(icons, captions, tmp_path, monke
 
 
 @pytest.mark.parametrize("stop", range(STEPS))
-def test_a_crash_at_any_step_changes_no_byte(run, tmp_path, monkeypatch, stop):
-    asked, finished = run
-    step, crashes = NoTextTraining.training_step, []
-
-    def crashing(self, batch, batch_idx):
-        if self.global_step == stop and not crashes:
-            crashes.append(stop)
-            raise OSError("power cut")
-        return step(self, batch, batch_idx)
-
-    again = replace(asked, runs_dir=tmp_path, trainer=asked.trainer.model_copy(update={"checkpoint_minutes": 1e-9}))
-    with monkeypatch.context() as patch:
-        patch.setattr(NoTextTraining, "training_step", crashing)
-        with pytest.raises(OSError, match="power cut"):
-            api.train(again)
-    seen = []
-    monkeypatch.setattr(NoTextTraining, "training_step", lambda self, *args: seen.append(0) or step(self, *args))
-    assert_same(api.train(again), finished, asked, tmp_path)
-    assert len(seen) == STEPS - stop
+def test_a_crash_at_any_step_changes_no_byte(run, tmp_path, stop):
+    assert crash_and_go_on(run, tmp_path, NoTextTraining, stop) == STEPS - stop
 
 
 @pytest.mark.parametrize("stop", [1, 3, STEPS])
-def test_a_signal_at_a_step_changes_no_byte(run, tmp_path, monkeypatch, stop):
-    asked, finished = run
-    step = NoTextTraining.training_step
-
-    def signalled(self, batch, batch_idx):
-        if self.global_step == stop - 1:
-            signal.raise_signal(signal.SIGUSR1)
-        return step(self, batch, batch_idx)
-
-    again = replace(asked, runs_dir=tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(NoTextTraining, "training_step", signalled)
-        with listening(), pytest.raises(KeyboardInterrupt):
-            api.train(again)
-    assert_same(api.train(again), finished, asked, tmp_path)
-
-
-def assert_same(resumed, finished, asked, runs_dir):
-    assert resumed.folder.name == finished.folder.name
-    for name in ("adapter.safetensors", "prompts.safetensors", "metrics.json", "scores.npz"):
-        assert (resumed.folder / name).read_bytes() == (finished.folder / name).read_bytes()
-    (trained,) = adapters(runs_dir)
-    original = asked.runs_dir / trained.relative_to(runs_dir)
-    for name in ("adapter.safetensors", "metrics.csv"):
-        assert trained.with_name(name).read_bytes() == original.with_name(name).read_bytes()
+def test_a_signal_at_a_step_changes_no_byte(run, tmp_path, stop):
+    signal_and_go_on(run, tmp_path, NoTextTraining, stop)
 
 
 def test_loader_processes_change_no_byte(run, tmp_path):
     asked, finished = run
     several = replace(asked, runs_dir=tmp_path, trainer=asked.trainer.model_copy(update={"num_workers": 2}))
-    assert_same(api.train(several), finished, asked, tmp_path)
+    assert_same(api.train(several), finished, tmp_path, asked.runs_dir)
 
 
 def test_steps_end_training_in_the_middle_of_an_epoch(icons, captions, tmp_path):
     training = TRAINING.model_copy(update={"steps": 4})
     method = clipn(captions, training=training)
     api.train(wanted(icons, tmp_path, method=method))
-    (trained,) = adapters(tmp_path)
+    (trained,) = adapters(tmp_path, "clipn")
     assert bundles.read_adapter(trained).metadata["steps"] == 4
     last = torch.load(trained.parent / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 4
@@ -303,7 +259,7 @@ def test_steps_end_training_in_the_middle_of_an_epoch(icons, captions, tmp_path)
 def test_a_finished_folder_without_its_file_is_named(tmp_path, icons, captions):
     asked = wanted(icons, tmp_path, captions)
     api.train(asked)
-    (trained,) = adapters(tmp_path)
+    (trained,) = adapters(tmp_path, "clipn")
     trained.unlink()
     with pytest.raises(RunError, match=r"marked DONE but has no adapter\.safetensors: delete the folder"):
         api.train(replace(asked, seed=1, data=asked.data.model_copy(update={"num_shots": 1})))
@@ -316,7 +272,7 @@ def test_a_named_tower_gives_the_run_that_trained_it(run, icons, tmp_path):
     finished = run[1]
     for number, given in enumerate((finished.folder, finished.folder / "adapter.safetensors")):
         again = api.train(wanted(icons, tmp_path / str(number), method=clipn(adapter=str(given))))
-        assert not adapters(tmp_path / str(number))
+        assert not adapters(tmp_path / str(number), "clipn")
         for name in ("scores.npz", "metrics.json"):
             assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 

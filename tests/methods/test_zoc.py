@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers import CLASS_NAMES, TinySettings, listening, request, shared_backbone, tiny_backbone, write_captions
+from adapter_runs import adapters, crash_and_go_on, signal_and_go_on
+from helpers import CLASS_NAMES, TinySettings, request, shared_backbone, tiny_backbone, write_captions
 from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -65,13 +65,9 @@ def wanted(icons, runs_dir, captions=None, *, method=None, **changes):
 def run(icons, captions, tmp_path_factory):
     """A request and its finished run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("negprompt.api.score_histograms", lambda *_, **__: None)
+        patch.setattr("negprompt.phases.score_histograms", lambda *_, **__: None)
         asked = wanted(icons, tmp_path_factory.mktemp("zoc"), captions)
         return asked, api.train(asked)
-
-
-def adapters(runs_dir):
-    return sorted(runs_dir.glob("_adapters/zoc/tiny_test/*/adapter.safetensors"))
 
 
 # --- a run ---------------------------------------------------------------------------------------------------------
@@ -79,7 +75,7 @@ def adapters(runs_dir):
 
 def test_the_decoder_lies_beside_the_prompts_and_says_what_it_belongs_to(run, captions):
     asked, finished = run
-    (trained,) = adapters(asked.runs_dir)
+    (trained,) = adapters(asked.runs_dir, "zoc")
     tensors = bundles.load_adapter(finished.folder)
     vocabulary = vocabulary_of(load_captions(str(captions), None, 1.0, "stop"), shared_backbone())
     assert torch.equal(tensors["decoder.vocabulary"].long(), vocabulary)
@@ -100,14 +96,14 @@ def test_every_part_of_the_decoder_was_trained(run):
 
 
 def test_the_decoder_learned_captions(run):
-    (trained,) = adapters(run[0].runs_dir)
+    (trained,) = adapters(run[0].runs_dir, "zoc")
     rows = np.genfromtxt(trained.with_name("metrics.csv"), delimiter=",", names=True)
     assert rows["step"].tolist() == [3, STEPS]
     assert rows["trainloss"][-1] < rows["trainloss"][0]
 
 
 def test_its_checkpoint_holds_no_backbone(run):
-    (trained,) = adapters(run[0].runs_dir)
+    (trained,) = adapters(run[0].runs_dir, "zoc")
     state = torch.load(trained.parent / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     assert state
     assert all(name.startswith("decoder.") for name in state)
@@ -245,13 +241,13 @@ def test_other_splits_templates_and_searches_share_one_decoder(run, icons, capti
         again = api.train(other)
         assert not again.reused
         assert again.folder.name != finished.folder.name
-    assert len(adapters(asked.runs_dir)) == 1
+    assert len(adapters(asked.runs_dir, "zoc")) == 1
 
 
 @pytest.mark.parametrize("change", ["seed", "training", "decoder", "captions"])
 def test_whatever_can_change_it_makes_another_decoder(run, icons, captions, tmp_path, change):
     asked, _ = run
-    before = len(adapters(asked.runs_dir))
+    before = len(adapters(asked.runs_dir, "zoc"))
     others = {
         "seed": wanted(icons, asked.runs_dir, captions, seed=2),
         "training": wanted(
@@ -263,57 +259,17 @@ def test_whatever_can_change_it_makes_another_decoder(run, icons, captions, tmp_
         "captions": wanted(icons, asked.runs_dir, write_captions(tmp_path, shards=1, pairs=32)),
     }
     api.train(others[change])
-    assert len(adapters(asked.runs_dir)) == before + 1
+    assert len(adapters(asked.runs_dir, "zoc")) == before + 1
 
 
 @pytest.mark.parametrize("stop", [0, 2, 3, STEPS - 1])
-def test_a_crash_at_any_step_changes_no_byte(run, tmp_path, monkeypatch, stop):
-    asked, finished = run
-    step, crashes = DecoderTraining.training_step, []
-
-    def crashing(self, batch, batch_idx):
-        if self.global_step == stop and not crashes:
-            crashes.append(stop)
-            raise OSError("power cut")
-        return step(self, batch, batch_idx)
-
-    again = replace(asked, runs_dir=tmp_path, trainer=asked.trainer.model_copy(update={"checkpoint_minutes": 1e-9}))
-    with monkeypatch.context() as patch:
-        patch.setattr(DecoderTraining, "training_step", crashing)
-        with pytest.raises(OSError, match="power cut"):
-            api.train(again)
-    seen = []
-    monkeypatch.setattr(DecoderTraining, "training_step", lambda self, *args: seen.append(0) or step(self, *args))
-    assert_same(api.train(again), finished, asked, tmp_path)
-    assert len(seen) == STEPS - stop
+def test_a_crash_at_any_step_changes_no_byte(run, tmp_path, stop):
+    assert crash_and_go_on(run, tmp_path, DecoderTraining, stop) == STEPS - stop
 
 
 @pytest.mark.parametrize("stop", [1, STEPS])
-def test_a_signal_at_a_step_changes_no_byte(run, tmp_path, monkeypatch, stop):
-    asked, finished = run
-    step = DecoderTraining.training_step
-
-    def signalled(self, batch, batch_idx):
-        if self.global_step == stop - 1:
-            signal.raise_signal(signal.SIGUSR1)
-        return step(self, batch, batch_idx)
-
-    again = replace(asked, runs_dir=tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(DecoderTraining, "training_step", signalled)
-        with listening(), pytest.raises(KeyboardInterrupt):
-            api.train(again)
-    assert_same(api.train(again), finished, asked, tmp_path)
-
-
-def assert_same(resumed, finished, asked, runs_dir):
-    assert resumed.folder.name == finished.folder.name
-    for name in ("adapter.safetensors", "prompts.safetensors", "metrics.json", "scores.npz"):
-        assert (resumed.folder / name).read_bytes() == (finished.folder / name).read_bytes()
-    (trained,) = adapters(runs_dir)
-    original = asked.runs_dir / trained.relative_to(runs_dir)
-    for name in ("adapter.safetensors", "metrics.csv"):
-        assert trained.with_name(name).read_bytes() == original.with_name(name).read_bytes()
+def test_a_signal_at_a_step_changes_no_byte(run, tmp_path, stop):
+    signal_and_go_on(run, tmp_path, DecoderTraining, stop)
 
 
 # --- a finished decoder --------------------------------------------------------------------------------------------
@@ -323,7 +279,7 @@ def test_a_named_decoder_gives_the_run_that_trained_it(run, icons, tmp_path):
     finished = run[1]
     for number, given in enumerate((finished.folder, finished.folder / "adapter.safetensors")):
         again = api.train(wanted(icons, tmp_path / str(number), method=settings(adapter=str(given))))
-        assert not adapters(tmp_path / str(number))
+        assert not adapters(tmp_path / str(number), "zoc")
         for name in ("scores.npz", "metrics.json"):
             assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot
 import numpy as np
@@ -9,10 +8,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from tests.reports.summary_rows import row
 
 from negprompt.errors import DataError, RunError
 from negprompt.metrics.functional import auroc, fpr95_id_positive, id_threshold
-from negprompt.reports.collect import Statistic, SummaryRow
+from negprompt.reports.collect import Statistic
 from negprompt.reports.figures import bars, histograms
 
 GENERATOR = np.random.default_rng(0)
@@ -29,26 +29,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return kept
 
 
-def row(method: str, auroc_: Statistic, fpr95: Statistic, **changes: Any) -> SummaryRow:
-    filled: dict[str, Any] = {
-        "benchmark": "icons",
-        "method": method,
-        "backbone": "tiny_rn",
-        "num_shots": 8,
-        "class_fraction": 1.0,
-        "num_negatives": None,
-        "score": "mcm",
-        "seeds": (1, 2, 3),
-        "id_accuracy": Statistic(0.75, 0.01),
-        "auroc": {"near": auroc_, "mean": auroc_},
-        "fpr95": {"near": fpr95, "mean": fpr95},
-    }
-    return SummaryRow(**(filled | changes))
+def alike(value: float, std: float | None) -> dict[str, Statistic]:
+    """Of a set and of the mean."""
+    return dict.fromkeys(("near", "mean"), Statistic(value, std))
 
 
 ROWS = [
-    row("coop", Statistic(0.81, 0.01), Statistic(0.5, 0.02)),
-    row("zero_shot", Statistic(0.44, None), Statistic(0.9, None)),
+    row("coop", alike(0.81, 0.01), alike(0.5, 0.02)),
+    row("zero_shot", alike(0.44, None), alike(0.9, None)),
 ]
 
 

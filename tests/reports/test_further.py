@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.reports.summary_rows import COOP, MCM, NEGPROMPT, made_up
 
+from negprompt.reports.collect import SummaryRow
 from negprompt.reports.further import ablation_table, cost_table, difference_table
 from negprompt.reports.selection import Setting, main_setting
 from negprompt.reports.standard import Choice
@@ -43,6 +45,28 @@ def test_an_ablation_changes_one_thing_and_shows_the_unchanged_beside_it() -> No
     mean = [column.name + column.head for column in table.columns].index("AUROCmean")
     assert [row.cells[mean].mark for row in table.rows] == ["", "best", "second", "", "best", "", "best"]
     assert table.rows[0].cells[-1].text == "1 (2, 3 missing)"
+
+
+def test_of_several_settings_the_same_stand_beside_another_backbone(tmp_path: Path) -> None:
+    def coop(name: str, lr: float | None, **changes: Any) -> SummaryRow:
+        (tmp_path / name).mkdir()
+        if lr is not None:
+            (tmp_path / name / "config.yaml").write_text(f"method: {{name: coop, optimizer: {{lr: {lr}}}}}")
+        return made_up("coop", "mcm", {1: 0.8}, **({"runs": (str(tmp_path / name),)} | changes))
+
+    rows = [
+        coop("a", 0.1, variant="stage 1 of one"),
+        coop("b", 0.2, variant="stage 1 of another"),
+        coop("vit", 0.2, backbone="tiny_vit"),
+    ]
+    table = ablation_table("icons", rows, CHOICE)
+    assert table is not None
+    assert [[cell.text for cell in row.cells[:2]] for row in table.rows] == [
+        ["CoOp (stage 1 of another)", "tiny_rn"],
+        ["CoOp", "tiny_vit"],
+    ]
+    unknown = coop("lost", None, backbone="tiny_vit")
+    assert ablation_table("icons", [*rows[:2], unknown], CHOICE) is None
 
 
 def test_without_anything_varied_there_is_no_ablation() -> None:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from tests.reports.summary_rows import row
 
 from negprompt.reports.collect import Statistic, SummaryRow
 from negprompt.reports.tables import run_table, summary_tables, to_csv
@@ -16,24 +17,17 @@ from negprompt.reports.tables import run_table, summary_tables, to_csv
 CAPTION = "FPR95: share of OOD accepted when at least 95 % of ID is (fpr95_id_positive); higher AUROC is better"
 
 
-def row(method: str, area: float, rate: float, *, std: float | None = 0.004, **changes: Any) -> SummaryRow:
+def near(method: str, area: float, rate: float, *, std: float | None = 0.004, **changes: Any) -> SummaryRow:
+    """One row on the set `near`, 0.01 below the mean."""
     filled: dict[str, Any] = {
-        "benchmark": "icons",
-        "method": method,
-        "backbone": "tiny_rn",
-        "num_shots": 8,
-        "class_fraction": 1.0,
-        "num_negatives": None,
-        "score": "mcm",
-        "seeds": (1, 2, 3),
         "id_accuracy": Statistic(0.75, std),
         "auroc": {"near": Statistic(area, std), "mean": Statistic(area + 0.01, std)},
         "fpr95": {"near": Statistic(rate, std), "mean": Statistic(rate + 0.01, std)},
     }
-    return SummaryRow(**(filled | changes))
+    return row(method, **(filled | changes))
 
 
-ROWS = [row("coop", 0.8114, 0.5), row("negprompt", 0.8512, 0.41, score="negprompt", num_negatives=2)]
+ROWS = [near("coop", 0.8114, 0.5), near("negprompt", 0.8512, 0.41, score="negprompt", num_negatives=2)]
 
 
 def rendered(table: Table, width: int = 80) -> list[str]:
@@ -69,7 +63,7 @@ def test_the_best_value_of_each_column_is_bold_low_fpr95_and_high_auroc() -> Non
 
 
 def test_values_that_print_alike_are_both_best() -> None:
-    (table,) = summary_tables([row("a", 0.81141, 0.5, std=None), row("b", 0.81139, 0.6, std=None)])
+    (table,) = summary_tables([near("a", 0.81141, 0.5, std=None), near("b", 0.81139, 0.6, std=None)])
     assert "81.1" in bold_parts(table)
     assert "50.0" in bold_parts(table)
     assert "60.0" not in bold_parts(table)
@@ -82,7 +76,7 @@ def test_a_single_row_has_no_best() -> None:
 def test_four_ood_sets_with_spread_fit_eighty_columns_without_a_cut_number() -> None:
     names = ("near", "symbols", "logos", "flags", "mean")
     values = {name: Statistic(0.8771, 0.0123) for name in names}
-    wide = [row(method, 0, 0, auroc=values, fpr95=values, score="negprompt") for method in ("a", "negprompt_paper")]
+    wide = [near(method, 0, 0, auroc=values, fpr95=values, score="negprompt") for method in ("a", "negprompt_paper")]
     lines = rendered(summary_tables(wide)[0])
     assert max(map(len, lines)) <= 80
     assert sum(line.count("87.7±1.2") for line in lines) == 20
@@ -92,7 +86,7 @@ def test_four_ood_sets_with_spread_fit_eighty_columns_without_a_cut_number() -> 
 def test_many_sets_are_cut_in_tables_that_repeat_what_a_row_is() -> None:
     names = ("ssb_hard", "ninco", "inaturalist", "textures", "openimage_o", "near", "far", "mean")
     values = {name: Statistic(0.8771, 0.0123) for name in names}
-    lines = rendered(summary_tables([row("coop", 0, 0, auroc=values, fpr95=values, groups=("near", "far"))])[0])
+    lines = rendered(summary_tables([near("coop", 0, 0, auroc=values, fpr95=values, groups=("near", "far"))])[0])
     assert max(map(len, lines)) <= 80
     assert sum(line.count("87.7±1.2") for line in lines) == 16
     assert sum(line.strip().startswith("coop") for line in lines) == 2
@@ -101,26 +95,26 @@ def test_many_sets_are_cut_in_tables_that_repeat_what_a_row_is() -> None:
 
 def test_means_over_groups_stand_before_the_mean_in_every_format() -> None:
     values = {name: Statistic(0.8, None) for name in ("far", "one", "mean")}
-    rows = [row("coop", 0, 0, std=None, auroc=values, fpr95=values, groups=("far",)), ROWS[0]]
+    rows = [near("coop", 0, 0, std=None, auroc=values, fpr95=values, groups=("far",)), ROWS[0]]
     grouped, plain = summary_tables(rows)
     assert [str(column.header) for column in grouped.columns][2:] == ["one", "far", "mean", "ID acc."]
     assert [str(column.header) for column in plain.columns][2:] == ["near", "mean", "ID acc."]
 
 
 def test_settings_that_differ_become_columns() -> None:
-    (table,) = summary_tables([ROWS[0], row("coop", 0.79, 0.6, class_fraction=0.1, seeds=(1,))])
+    (table,) = summary_tables([ROWS[0], near("coop", 0.79, 0.6, class_fraction=0.1, seeds=(1,))])
     headers = [str(column.header) for column in table.columns]
     assert headers == ["method\nscore", "classes", "seeds", "", "near", "mean", "ID acc."]
     assert "10 %" in "\n".join(rendered(table, width=100))
 
 
 def test_other_ood_sets_make_a_table_of_their_own() -> None:
-    other = row("coop", 0.8, 0.5, auroc={"mean": Statistic(0.8, None)}, fpr95={"mean": Statistic(0.5, None)})
-    assert len(summary_tables([*ROWS, other, row("coop", 0.8, 0.5, benchmark="icons_hard_1")])) == 3
+    other = near("coop", 0.8, 0.5, auroc={"mean": Statistic(0.8, None)}, fpr95={"mean": Statistic(0.5, None)})
+    assert len(summary_tables([*ROWS, other, near("coop", 0.8, 0.5, benchmark="icons_hard_1")])) == 3
 
 
 def test_csv_keeps_unrounded_fractions_one_line_an_ood_set() -> None:
-    records = list(csv.DictReader(io.StringIO(to_csv([*ROWS, row("one", 0.7, 0.6, std=None, seeds=(0,))]))))
+    records = list(csv.DictReader(io.StringIO(to_csv([*ROWS, near("one", 0.7, 0.6, std=None, seeds=(0,))]))))
     assert len(records) == 6
     first = records[0]
     assert (first["method"], first["ood_set"], first["num_seeds"], first["num_negatives"]) == ("coop", "near", "3", "")

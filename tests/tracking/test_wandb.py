@@ -19,9 +19,10 @@ from wandb_server import KEY, served
 
 from negprompt.tracking import charts
 from negprompt.tracking import wandb as tracking
+from negprompt.tracking.attempts import sent_steps
 from negprompt.tracking.journal import mend, whole_records
 from negprompt.tracking.settings import LoggerSettings
-from negprompt.tracking.wandb import is_complete, sent_steps, tracked
+from negprompt.tracking.wandb import is_complete, tracked
 
 OFFLINE = LoggerSettings(name="wandb", mode="offline", group="a sweep", tags=["small"], job_type="ablation")
 ROWS = [{"epoch": n, "step": 5 * n + 5, "lr": 0.1, "train/loss": 1.0 / (n + 1)} for n in range(4)]

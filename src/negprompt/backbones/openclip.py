@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import open_clip
 import torch
-from huggingface_hub import try_to_load_from_cache
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -23,14 +21,13 @@ from negprompt.backbones.local import image_and_local_features
 from negprompt.backbones.openclip_text import not_causal, readable_tokens, text_module, text_tower
 from negprompt.backbones.text import TextPath, TextTower
 from negprompt.backbones.text_copy import TextCopy
-from negprompt.backbones.weights import Shape, Weights, bring, reached
+from negprompt.backbones.weights import HUB_FILES, Shape, Weights, bring, downloaded, page_of, reached
 from negprompt.errors import BackboneError, nearest
 from negprompt.types import ImageSpec
 
 log = logging.getLogger(__name__)
 
 _WEIGHT_ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
-_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _WORD_END = "</w>"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -157,7 +154,7 @@ class OpenClipSettings(BackboneSettings):
         """A file of this machine: named by the settings, in `weights_dir`, or where open_clip keeps its downloads."""
         local = self._local_weights()
         source = open_clip.get_pretrained_cfg(self.model_name, self.pretrained)
-        return Weights(Path(local) if local else _downloaded(source), _page(source))
+        return Weights(Path(local) if local else downloaded(source), page_of(source))
 
     def fetch(self, folder: Path) -> Path:
         """Bring the weights into a folder, or find them there: checked by loading them, never half."""
@@ -171,7 +168,7 @@ class OpenClipSettings(BackboneSettings):
 
         def download(staging: Path) -> Path:
             try:
-                reached(_page(source))
+                reached(page_of(source))
                 return Path(open_clip.download_pretrained(source, cache_dir=str(staging)))
             except Exception as error:  # from anything between here and the publisher
                 raise here._not_fetched(error) from error
@@ -224,27 +221,11 @@ class OpenClipSettings(BackboneSettings):
     def _by_hand(self) -> str:
         source = open_clip.get_pretrained_cfg(self.model_name, self.pretrained)
         target = Path(self.weights_dir or "<paths.weights_dir>") / f"{self.model_name}--{self.pretrained}.safetensors"
-        files = f"{' or '.join(_HUB_FILES)} of " if source.get("hf_hub") else ""
+        files = f"{' or '.join(HUB_FILES)} of " if source.get("hf_hub") else ""
         return (
-            f"Where there is a network, get {files}{_page(source) or 'its publisher'!r}; then put the file at "
+            f"Where there is a network, get {files}{page_of(source) or 'its publisher'!r}; then put the file at "
             f"{target} (with its own ending), or set backbone.pretrained=<its path>."
         )
-
-
-def _page(source: Mapping[str, Any]) -> str:
-    """Address of a tag's weights."""
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    return f"{hub}/{source['hf_hub'].rstrip('/')}" if source.get("hf_hub") else str(source.get("url", ""))
-
-
-def _downloaded(source: Mapping[str, Any]) -> Path | None:
-    """What open_clip has downloaded before, None where it has not."""
-    if not source.get("hf_hub"):
-        file = Path("~/.cache/clip").expanduser() / Path(source.get("url", "")).name
-        return file if file.is_file() else None
-    repository, _, named = source["hf_hub"].rpartition("/")
-    found = (try_to_load_from_cache(repository, name) for name in ([named] if named else _HUB_FILES))
-    return next((Path(file) for file in found if isinstance(file, str)), None)
 
 
 def shape_of(build: Callable[[], nn.Module]) -> Shape | None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock
+from huggingface_hub import try_to_load_from_cache
 
 from negprompt.errors import BackboneError
 from negprompt.runs.folder import explained, sync_folder
 
 _PATIENCE_S = 20
+HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""What its repositories on the Hugging Face hub hold, the better one first."""
 WEIGHTS_DIR = "paths.weights_dir=<folder>"
 
 
@@ -79,6 +83,22 @@ def bring(stem: str, folder: Path, download: Callable[[Path], Path], loads: Call
         shutil.rmtree(staging, ignore_errors=True)
         lock.release()
     return target
+
+
+def page_of(source: Mapping[str, Any]) -> str:
+    """Address of the weights that open_clip's entry of a tag names; "" where it names none."""
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    return f"{hub}/{source['hf_hub'].rstrip('/')}" if source.get("hf_hub") else str(source.get("url", ""))
+
+
+def downloaded(source: Mapping[str, Any]) -> Path | None:
+    """What open_clip has downloaded before, None where it has not."""
+    if not source.get("hf_hub"):
+        file = Path("~/.cache/clip").expanduser() / Path(source.get("url", "")).name
+        return file if file.is_file() else None
+    repository, _, named = source["hf_hub"].rpartition("/")
+    found = (try_to_load_from_cache(repository, name) for name in ([named] if named else HUB_FILES))
+    return next((Path(file) for file in found if isinstance(file, str)), None)
 
 
 def reached(page: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from negprompt.reports.collect import SummaryRow
+from negprompt.reports.variants import same_method
 
 HARD = "_hard_"
 
@@ -72,6 +73,9 @@ _FIELDS = {"backbone": BACKBONE, "num_shots": SHOTS, "num_negatives": NEGATIVES}
 def changed(rows: Sequence[SummaryRow], setting: Setting, change: Change) -> list[SummaryRow]:
     """Rows of the main setting but for one thing, of methods for which that has at least two values.
 
+    Where only some values have several rows of a method (its settings differ), the others stand beside the row with
+    their own settings.
+
     Sorted by that value within a method and score; empty where nothing was varied.
     """
     fixed = [name for name, other in _FIELDS.items() if other is not change]
@@ -85,9 +89,18 @@ def changed(rows: Sequence[SummaryRow], setting: Setting, change: Change) -> lis
     kinds: dict[tuple[str, str, str], list[SummaryRow]] = {}
     for row in alike:
         kinds.setdefault((row.method, row.score, row.variant), []).append(row)
+    for (method, score, variant), kind in kinds.items():
+        if not variant:
+            known = {change.value(row) for row in kind}
+            others = [row for row in alike if (row.method, row.score) == (method, score) and row.variant]
+            kind += [row for row in others if change.value(row) not in known and _same_settings(row, kind[0])]
     return [
         row
         for kind in kinds.values()
         if len({change.value(row) for row in kind}) > 1
         for row in sorted(kind, key=lambda one: (isinstance(change.value(one), str), change.value(one)))
     ]
+
+
+def _same_settings(one: SummaryRow, other: SummaryRow) -> bool:
+    return bool(one.runs and other.runs) and same_method(one.runs[0], other.runs[0])

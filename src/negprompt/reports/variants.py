@@ -53,6 +53,15 @@ def variants(
     return _named_by_stage(parted, stages)
 
 
+def same_method(one: str, other: str) -> bool:
+    """Whether two run folders have one method with equal settings, the number of negatives apart; no where unknown."""
+    try:
+        first, second = (_content(Path(run) / "config.yaml")["method"] for run in (one, other))
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return False
+    return {**first, "num_negatives": None} == {**second, "num_negatives": None}
+
+
 def _named_by_stage(
     rows: list[tuple[str, list[_Run]]], stages: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, list[_Run]]]:
@@ -85,7 +94,7 @@ def _same_result(one: _Run, other: _Run, score: str) -> bool:
 def _config(run: _Run, score: str) -> dict[str, Any]:
     file = Path(run.get("run", "")) / "config.yaml"
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), _LOADER)
+        content = _content(file)
     except (OSError, yaml.YAMLError) as error:
         message = (
             f"Two runs of {run['method']} on {run['benchmark']} have seed {run['seed']}, and {file} cannot be read "
@@ -94,6 +103,10 @@ def _config(run: _Run, score: str) -> dict[str, Any]:
         raise RunError(message) from error
     own = (content.get("score") or {}).get(score)
     return {group: content[group] for group in _GROUPS if group in content} | {"score": {score: own}}
+
+
+def _content(file: Path) -> Mapping[str, Any]:
+    return yaml.load(file.read_text(encoding="utf-8"), _LOADER)  # type: ignore[no-any-return]
 
 
 def _flat(value: object, name: str) -> Iterator[tuple[str, str]]:

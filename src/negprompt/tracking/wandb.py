@@ -1,4 +1,4 @@
-"""Training curves and results in Weights & Biases (the only file that imports wandb).
+"""Training curves and results in Weights & Biases.
 
 Whatever W&B does, the run goes on: every call has a time limit and an error makes a warning, once. All data lie in the
 run folder. wandb is imported where it is used, since the import takes a second that most runs do not need.
@@ -18,8 +18,9 @@ import numpy as np
 
 from negprompt.errors import RunError
 from negprompt.tracking import charts
+from negprompt.tracking.attempts import attempts, mark_synced, sent_steps
 from negprompt.tracking.identity import new_identity, read_identity, write_identity
-from negprompt.tracking.journal import mend, whole_records
+from negprompt.tracking.journal import mend
 from negprompt.tracking.settings import LoggerSettings
 from negprompt.tracking.within import within
 
@@ -114,7 +115,7 @@ class Tracker:
                 self._identity |= {"finished": True}
                 write_identity(self._folder, self._identity)
             if not self._offline:
-                _mark_synced(self._folder, self._identity["id"])
+                mark_synced(self._folder, self._identity["id"])
 
     def _send_results(self, metrics: Mapping[str, Any]) -> None:
         import wandb
@@ -183,21 +184,6 @@ def is_complete(settings: LoggerSettings, folder: Path) -> bool:
     return settings.name != "wandb" or bool((read_identity(folder) or {"finished": False})["finished"])
 
 
-def sent_steps(folder: Path, run_id: str) -> list[int]:
-    """Steps of the curve that attempts of a W&B run left on the disk, in the order they were sent."""
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made at run time
-
-    steps = []
-    for file in _attempts(folder, run_id):
-        for content in whole_records(file)[0]:
-            record = Record.FromString(content)
-            if record.HasField("history"):
-                names = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
-                if "_step" in names:
-                    steps.append(int(names["_step"]))
-    return steps
-
-
 def _started(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
     """`_start`, or None: a run does not end because of its curves, not even by a file of theirs that is damaged."""
     try:
@@ -209,7 +195,7 @@ def _started(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) 
 
 def _start(settings: LoggerSettings, folder: Path, config: Mapping[str, Any]) -> Tracker | None:
     identity = read_identity(folder) or new_identity(settings, folder)
-    for file in _attempts(folder, identity["id"]):
+    for file in attempts(folder, identity["id"]):
         mend(file)
     mode = _mode(settings)
     if mode == "disabled":
@@ -288,17 +274,6 @@ def _release() -> None:
         within(_GRACE, wandb.teardown)
     except Exception as error:  # noqa: BLE001 -- what is gone cannot say goodbye
         log.debug("W&B's process was ended: %s", error)
-
-
-def _mark_synced(folder: Path, run_id: str) -> None:
-    """Tell `wandb sync` that offline attempts are sent: the online run has all their rows."""
-    for file in _attempts(folder, run_id, "offline-"):
-        file.with_name(f"{file.name}.synced").touch()
-
-
-def _attempts(folder: Path, run_id: str, kind: str = "*") -> list[Path]:
-    """Files of all attempts, oldest first; two that start in the same second differ in what follows the id."""
-    return sorted(folder.glob(f"wandb/{kind}run-*-{run_id}*/*.wandb"))
 
 
 def _about(metrics: Mapping[str, Any]) -> dict[str, Any]:
