@@ -77,7 +77,7 @@ $(BIN)/pip:
 # Each stamp is redone when a requirement changes. Installed in place, so that the checkout's own files run.
 # Every extra brings the plain installation and dev brings test, so their stamps need no second install.
 $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip
-	$(BIN)/pip install -q -c constraints.txt -e ".[report]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[report,search,export]"
 	@touch $@
 
 $(VENV)/.installed-%: $(REQUIREMENTS) | $(BIN)/pip
