@@ -129,6 +129,7 @@ REFUSED = {
     "--config-name=x": ("unknown flag '--config-name'", "--config-dir"),
     "--cfg=jop": ("--cfg jop", "did you mean 'job'?"),
     "--cfg": ("--cfg needs a value",),
+    "--multirun --cfg=job": ("--cfg shows the settings of one run", "leave --multirun out"),
     "--config-dir=gone": ("--config-dir gone: there is no such folder",),
     "--cfg=job seed": ("'seed' cannot be read",),
     "--cfg=job method=cop": ("did you mean 'coop'?",),

@@ -46,7 +46,7 @@ def parse(words: Sequence[str]) -> Arguments:
     """Sort the words after a command.
 
     Raises:
-        ConfigError: an unknown flag, or one whose value is missing or not allowed.
+        ConfigError: an unknown flag, one whose value is missing or not allowed, or two that exclude each other.
     """
     flags: dict[str, str] = {}
     overrides: list[str] = []
@@ -61,6 +61,9 @@ def parse(words: Sequence[str]) -> Arguments:
             raise ConfigError(msg)
         name = _LONG[given]
         flags[name] = _value(name, value or next(rest, "")) if name in _VALUED else ""
+    if {"--multirun", "--cfg"} <= flags.keys():
+        msg = "--cfg shows the settings of one run: leave --multirun out, and give one value to each setting."
+        raise ConfigError(msg)
     return Arguments(flags, tuple(overrides))
 
 
