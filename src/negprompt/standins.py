@@ -22,8 +22,9 @@ class _StandIn(ModuleType):
     """A module that is loaded when it is asked for something that it does not have."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- a module's own hook
-        package = self.__name__ != _UTILS
-        if name.startswith("__") and not (package and name == "__path__"):  # `inspect` asks every module for its file
+        path_of_package = name == "__path__" and self.__name__ != _UTILS
+        asked_by_inspect = name.startswith("__") and sys.modules.get(self.__name__) is self  # every module's file
+        if asked_by_inspect and not path_of_package:
             raise AttributeError(name)
         _withdraw()
         return getattr(importlib.import_module(self.__name__), name)

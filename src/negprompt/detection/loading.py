@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +102,7 @@ def checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
         given = f"one class ({names[0]!r})" if names else "no class"
         msg = f"class_names has {given}: scores compare an image with several, give at least two names."
         raise ConfigError(msg)
-    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
         msg = f"class_names has {twice[0]!r} twice: prompts cannot tell equal names apart, give each once."
         raise ConfigError(msg)
     return names
