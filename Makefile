@@ -43,7 +43,7 @@ test-browser: $(VENV)/.installed-test ## run the tests of the report's page in a
 	NEGPROMPT_TEST_BROWSER=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reports/page -m browser $(PYTEST_ARGS)
 
 BENCHMARKS := experiments/benchmarks
-bench: install ## measure time and memory against the plain way, in tables (CPU, about 40 minutes; nothing else may run)
+bench: install ## measure time and memory against the plain way, in tables (CPU, the better part of an hour; nothing else may run)
 	$(BIN)/python $(BENCHMARKS)/text_step.py
 	$(BIN)/python $(BENCHMARKS)/memory.py
 	$(BIN)/python $(BENCHMARKS)/epoch.py
@@ -58,6 +58,7 @@ bench: install ## measure time and memory against the plain way, in tables (CPU,
 	$(BIN)/python $(BENCHMARKS)/reporting.py
 	$(BIN)/python $(BENCHMARKS)/exported.py
 	$(BIN)/python $(BENCHMARKS)/ready.py
+	$(BIN)/python $(BENCHMARKS)/predicting.py
 
 bench-gpu: install ## the same on a CUDA device in bf16, and the time of a whole ImageNet-1k job
 	$(BIN)/python $(BENCHMARKS)/text_step.py --device cuda --precision bf16
@@ -75,7 +76,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # Each stamp is redone when a requirement changes. Installed in place, so that the checkout's own files run.
-# Every extra brings the plain installation and dev brings test, so their stamps need no second install.
+# test brings all that the plain installation has and dev brings test, so their stamps need no second install.
 $(VENV)/.installed: $(REQUIREMENTS) | $(BIN)/pip
 	$(BIN)/pip install -q -c constraints.txt -e ".[report,search,export]"
 	@touch $@

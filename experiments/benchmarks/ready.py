@@ -12,6 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import common
 
@@ -33,6 +34,13 @@ MAKE = (
 TIMED = "import time; begun = time.perf_counter()\n{code}\nprint(time.perf_counter() - begun)"
 
 
+def zero_shot_run(folder: Path) -> str:
+    """The run of a detector with hand-written prompts, made below a folder."""
+    command = [sys.executable, "-m", "negprompt", *MAKE, f"paths.runs_dir={folder}"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return made.split("written to ")[-1].split()[0]
+
+
 def seconds(code: str) -> float:
     """Of a fresh process, without the start of Python itself."""
     command = [sys.executable, "-c", TIMED.format(code=code)]
@@ -45,13 +53,11 @@ def main() -> None:
     given = common.checked(common.parser(__doc__))
     found: dict[str, list[float]] = {name: [] for name in WAYS}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "negprompt", *MAKE, f"paths.runs_dir={folder}"]
-        made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        run = made.split("written to ")[-1].split()[0]
+        run = zero_shot_run(Path(folder))
         for turn in range(given.rounds + 1):
             common.progress(f"round {turn} of {given.rounds}")
             for name, code in WAYS.items():
-                one = seconds(code.replace("{run!r}", repr(run)))
+                one = seconds(code.format(run=run))
                 if turn > 0:  # the first fills caches
                     found[name].append(one)
     rows = [

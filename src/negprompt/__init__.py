@@ -14,5 +14,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 -- a module's own hook
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     with importlib.import_module("negprompt.standins").stand_ins():
-        importlib.import_module("negprompt.backbones.openclip")
+        importlib.import_module("negprompt.backbones.openclip")  # now: later it would load what is left out here
         return importlib.import_module("negprompt.detector").Detector  # by name: no part of the package imports it

@@ -1,7 +1,7 @@
 """Importing open_clip without what it and torchvision load and do not need here: torch's compiler, and W&B.
 
 torchvision loads `torch._dynamo` to mark a few functions as none of its business, timm loads `wandb` for its training
-log: together more than a third of the time in which a `Detector` is ready. While the body of `stand_ins` imports,
+log: together a third of the time in which a `Detector` is ready. While the body of `stand_ins` imports,
 modules without content answer in their place. One that is asked for something loads the real module and gives that.
 """
 
