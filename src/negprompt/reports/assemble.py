@@ -105,7 +105,7 @@ def _sentences(found: Found, rows: Sequence[SummaryRow]) -> list[str]:
     seeds = sorted({seed for row in rows for seed in row.seeds})
     sentences = [
         f"{len(found.rows)} finished runs on {_listed(benchmarks)} with {_listed(sorted({r.backbone for r in rows}))}, "
-        f"seeds {_listed(map(str, seeds))}.",
+        f"seed{'s' if len(seeds) > 1 else ''} {_listed(map(str, seeds))}.",
         f"Systems: {_listed(methods)}.",
     ]
     for name in [one for one in benchmarks if not is_hard_split(one)][:3]:
